@@ -1,0 +1,3 @@
+"""placeholder for version."""
+
+__version__ = "0.1.0"

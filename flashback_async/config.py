@@ -1,0 +1,324 @@
+"""Settings: every default with its unit and reason, read from `FB_*` variables, validated once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from flashback_async.errors import ConfigurationError
+
+PREFIX = "FB_"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One S3 key pair. The secret parts are absent from `repr`.
+
+    Attributes:
+        key_id: access key id of a repository.
+        key_secret: its secret.
+        session_token: session token, where the key is a temporary one.
+    """
+
+    key_id: str
+    key_secret: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+CredentialsProvider = Callable[[], Awaitable[Credentials]]
+"""Called before a client is made and again when a key is refused; may return a rotated key."""
+
+TokenProvider = Callable[[], Awaitable[str]]
+"""Returns a valid control-plane token; called again after the control plane refused the last one."""
+
+RotationCallback = Callable[[str], Awaitable[None]]
+"""Receives every new refresh token, so that it can be persisted before the old one is forgotten."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine: `localhost`, a name under it, or a loopback address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_url(text: str, *, what: str) -> str:
+    """Return `text` as `scheme://host[:port]`, or say what is wrong with it.
+
+    A missing scheme means https. Requests to the URL carry signatures and data, so plain http is taken
+    for loopback hosts only, and user names, paths, queries and ports outside 1..65535 are refused.
+
+    Raises:
+        ConfigurationError: `text` is no such URL; `what` names the setting in the message.
+    """
+
+    def refuse(reason: str) -> ConfigurationError:
+        # A URL with a password in it must not reach a log through this message.
+        shown = re.sub(r"//[^/@]*@", "//***@", text)
+        return ConfigurationError(f"{what}: {shown!r} {reason}; write it like https://s3.example.com")
+
+    if not isinstance(text, str) or not text.strip() or re.search(r"[\s\\\x00-\x1f]", text.strip()):
+        raise refuse("is not a URL")
+    candidate = text.strip()
+    if "://" not in candidate:
+        candidate = f"https://{candidate}"
+    try:
+        parts = urlsplit(candidate)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as error:
+        raise refuse(f"is not a URL ({error})") from error
+    faults = {
+        f"has the scheme {parts.scheme!r}": parts.scheme not in {"https", "http"},
+        "has no valid host name": not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host),
+        "carries a user name or password": "@" in parts.netloc,
+        "has the port 0": port == 0,
+        "has a path or query; only scheme, host and port count": (
+            parts.path not in {"", "/"} or "?" in candidate or "#" in candidate
+        ),
+        "would send signed requests unencrypted; use https": parts.scheme == "http" and not is_loopback(host),
+    }
+    for reason, found in faults.items():
+        if found:
+            raise refuse(reason)
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _split_pairs(value: object) -> object:
+    if isinstance(value, str):
+        pairs = (part.partition("=") for part in value.split(",") if part.strip())
+        return {name.strip(): number.strip() for name, _, number in pairs}
+    return value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Pairs = Annotated[Mapping[str, str], BeforeValidator(_split_pairs)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Secret = SecretStr | str | None
+
+
+class FlashbackSettings(BaseModel):
+    """Everything a client can be told. Explicit arguments win over `FB_<NAME>` variables.
+
+    Times are seconds, sizes bytes. Instances are frozen and picklable; secrets are shown by no `repr`.
+
+    Attributes:
+        key_id: access key id of the repository's API key.
+        key_secret: its secret.
+        session_token: session token of a temporary key.
+        read_key_id: a second key used for reads, for repositories whose WRITE keys cannot read.
+        read_key_secret: its secret.
+        credentials_provider: async function that returns `Credentials`, instead of the four above.
+        jwt: control-plane access token; lives one hour, so prefer `refresh_token` in services.
+        refresh_token: control-plane refresh token; rotates with every use.
+        on_rotate: async function that receives every new refresh token, to persist it.
+        token_provider: async function that returns an access token, instead of `jwt` and `refresh_token`.
+        base_url: the control plane.
+        org_id: organization whose private nodes join the table.
+        endpoints: fixed S3 endpoints; with them no control plane is asked at all.
+        bucket_ids: S3 bucket name -> Flashback UUID, where the control plane cannot be asked for it.
+        allowed_domains: endpoints outside these domains are dropped: they would receive signed requests.
+        regions: keep only endpoints of these regions; empty keeps all.
+        exclude_nodes: ids, addresses or hosts of nodes never to use.
+        addressing: how a bucket is named in a request; `virtual` needs certificates for `*.host`.
+        region: region to sign for; Flashback's nodes accept us-east-1 everywhere.
+        ca_file: PEM file of certificate authorities to trust instead of the system's.
+        payload_signing: `auto` signs the payload over http and leaves it to TLS over https; an endpoint
+            that refuses an unsigned payload is remembered and gets signed ones.
+        connect_timeout: seconds to connect; a healthy handshake takes two round trips, < 0.5 s worldwide.
+        pool_timeout: seconds to wait for a free connection of an endpoint.
+        first_byte_timeout: seconds from the sent request to the first byte of the answer (the attempt).
+        stall_timeout: seconds without a byte of progress, in either direction.
+        total_timeout: seconds for a whole object or a metadata call, all attempts included; none for
+            streams.
+        attempts: attempts per operation, on different endpoints; 1 turns retries off.
+        max_connections: connections per endpoint.
+        max_in_flight: operations running at once; more wait their turn.
+        discovery_interval: seconds between discoveries, jittered by 10 %.
+        discovery_timeout: seconds for one discovery.
+        probes: measure the round trip to idle endpoints with `GET /health`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=False,
+    )
+
+    key_id: str | None = None
+    key_secret: Secret = Field(default=None, repr=False)
+    session_token: Secret = Field(default=None, repr=False)
+    read_key_id: str | None = None
+    read_key_secret: Secret = Field(default=None, repr=False)
+    credentials_provider: CredentialsProvider | None = None
+
+    jwt: Secret = Field(default=None, repr=False)
+    refresh_token: Secret = Field(default=None, repr=False)
+    on_rotate: RotationCallback | None = None
+    token_provider: TokenProvider | None = None
+
+    base_url: str = "https://backend.flashback.tech"
+    org_id: str | None = None
+    endpoints: Strings = ()
+    bucket_ids: Pairs = Field(default_factory=dict)
+    allowed_domains: Strings = ("flashback.tech",)
+    regions: Strings = ()
+    exclude_nodes: Strings = ()
+    addressing: Literal["path", "virtual"] = "path"
+    region: str = "us-east-1"
+    ca_file: Path | None = None
+    payload_signing: Literal["auto", "signed", "unsigned"] = "auto"
+
+    connect_timeout: Seconds = 2.0
+    pool_timeout: Seconds = 5.0
+    first_byte_timeout: Seconds = 5.0
+    stall_timeout: Seconds = 10.0
+    total_timeout: Seconds = 60.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
+    discovery_interval: Seconds = 10.0
+    discovery_timeout: Seconds = 10.0
+    probes: bool = True
+
+    if not TYPE_CHECKING:  # the model's own signature stays visible to type checkers
+
+        def __init__(self, **values: object) -> None:
+            given = {name: value for name, value in values.items() if value is not None}
+            merged = {**_from_environment(type(self).model_fields, os.environ), **given}
+            try:
+                super().__init__(**merged)
+            except ValidationError as error:
+                raise _explained(error, merged, from_environment=merged.keys() - given.keys()) from None
+
+    @field_validator("key_secret", "session_token", "read_key_secret", "jwt", "refresh_token")
+    @classmethod
+    def _hide(cls, value: Secret) -> Secret:
+        if value is None:
+            return None
+        text = reveal(value)
+        if not text or not text.isprintable() or text != text.strip():
+            raise ValueError("is empty or has blanks or control characters at its ends; copy it again")
+        return SecretStr(text)
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        return checked_url(value, what="base_url")
+
+    @field_validator("endpoints")
+    @classmethod
+    def _check_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(checked_url(endpoint, what="endpoints") for endpoint in value))
+
+    @field_validator("allowed_domains")
+    @classmethod
+    def _check_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in value:
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", domain):
+                raise ValueError(f"{domain!r} is not a domain; write it like example.com")
+        return tuple(domain.lower() for domain in value)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"{str(value)!r} is not a file; name a PEM file of certificates")
+        return value
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> FlashbackSettings:
+        for key, secret in (("key_id", "key_secret"), ("read_key_id", "read_key_secret")):
+            if (getattr(self, key) is None) != (getattr(self, secret) is None):
+                raise ValueError(f"{key} and {secret} belong together; give both or none")
+        if self.on_rotate is not None and self.refresh_token is None:
+            raise ValueError("on_rotate needs refresh_token; without one nothing rotates")
+        return self
+
+    def has_control_plane(self) -> bool:
+        """Whether nodes are discovered; fixed `endpoints` replace the control plane."""
+        return not self.endpoints
+
+    def credentials(self) -> Credentials | None:
+        """The key pair for writes, and for reads where no other is given."""
+        if self.key_id is None or self.key_secret is None:
+            return None
+        token = self.session_token
+        return Credentials(self.key_id, reveal(self.key_secret), reveal(token) if token else None)
+
+    def read_credentials(self) -> Credentials | None:
+        """The key pair for reads."""
+        if self.read_key_id is None or self.read_key_secret is None:
+            return self.credentials()
+        return Credentials(self.read_key_id, reveal(self.read_key_secret))
+
+
+def reveal(secret: SecretStr | str) -> str:
+    """The text of a secret, for the one place that sends it."""
+    return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+
+
+def _from_environment(names: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, str]:
+    found = {name: environment.get(PREFIX + name.upper(), "") for name in names}
+    return {name: text for name, text in found.items() if text.strip()}
+
+
+def _explained(
+    error: ValidationError, given: Mapping[str, object], *, from_environment: set[str]
+) -> ConfigurationError:
+    """One sentence per wrong setting: its name, its value unless secret, what is expected."""
+    secrets = {"key_secret", "session_token", "read_key_secret", "jwt", "refresh_token"}
+    sentences = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        shown = PREFIX + name.upper() if name in from_environment else name
+        if not name or message.startswith(f"{name}: "):
+            sentences.append(message)
+        elif problem["type"] == "extra_forbidden":
+            sentences.append(f"{name} is not a setting; see FlashbackSettings for the names")
+        elif name in secrets:
+            sentences.append(f"{shown}: {message}")
+        else:
+            sentences.append(f"{shown}={given.get(name)!r}: {message}")
+    return ConfigurationError("; ".join(sentences))
+
+
+__all__ = [
+    "Credentials",
+    "CredentialsProvider",
+    "FlashbackSettings",
+    "RotationCallback",
+    "TokenProvider",
+    "checked_url",
+    "is_loopback",
+    "reveal",
+]

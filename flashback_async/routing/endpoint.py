@@ -1,0 +1,72 @@
+"""What an endpoint is, and what discovery reports of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class OperationKind(Enum):
+    """Reads and writes take different paths through a node, so they have figures of their own."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class EndpointStatus(Enum):
+    """What the control plane says of a node. Only ONLINE is eligible, the others are a last resort."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    DISCONNECTED = "disconnected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One gateway that can serve every bucket of the table.
+
+    Attributes:
+        id: stable name of the node; statistics follow it as long as the URL stays the same.
+        url: base URL of its S3 interface, `scheme://host[:port]`.
+        region: region as reported, empty where unknown.
+    """
+
+    id: str
+    url: str
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """One row of a discovery.
+
+    Attributes:
+        endpoint: whom the row is about.
+        status: what the control plane says of the whole node.
+        reported_latency: S3 bucket name -> seconds from the node to the bucket; the key None holds the
+            node's own figure, used for buckets without one. Zero, negative and non-finite values mean
+            unknown, never fastest (the control plane sends 0 for nodes that it lost).
+        offline_buckets: buckets that the node cannot reach although it is online.
+    """
+
+    endpoint: Endpoint
+    status: EndpointStatus = EndpointStatus.ONLINE
+    reported_latency: Mapping[str | None, float] = field(default_factory=lambda: MappingProxyType({}))
+    offline_buckets: frozenset[str] = frozenset()
+
+    def latency_of(self, bucket: str | None) -> float | None:
+        """Published seconds from the node to `bucket`, None while unknown."""
+        latency = self.reported_latency.get(bucket)
+        if latency is None and bucket is not None:
+            latency = self.reported_latency.get(None)
+        return latency if latency is not None and 0.0 < latency < float("inf") else None
+
+    def serves(self, bucket: str | None) -> bool:
+        """Whether the control plane thinks that a request for `bucket` can succeed here."""
+        return self.status is EndpointStatus.ONLINE and bucket not in self.offline_buckets

@@ -1,0 +1,190 @@
+"""The pick: small functions from a list of endpoints to a shorter one, then one endpoint.
+
+Each stage protects from something of its own; see `RoutingPolicy` for the numbers and their sources.
+
+1. eligible   online and serving the bucket; if none, every endpoint as a last resort
+2. untried    without those that this operation already tried; if none, all eligible ones
+3. admitting  whose breaker admits; breakers are ignored when most are open (panic)
+4. budgeted   with a token of their rate limit; if none, wait for the soonest
+5. warm       proven ones, and new ones without a request in flight
+6. score      floor + excess, the excess scaled with load; silence counts as latency
+7. window     as good as the best, within the noise
+8. choose     the less loaded of two at random
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flashback_async.routing.attempt import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from flashback_async.routing.endpoint import OperationKind
+    from flashback_async.routing.policy import RoutingPolicy
+    from flashback_async.routing.record import EndpointRecord
+
+Records = list["EndpointRecord"]
+
+
+class Demand(NamedTuple):
+    """What a pick is for.
+
+    Attributes:
+        bucket: S3 bucket name, None where the operation has none.
+        kind: read or write.
+        tried: ids of the endpoints that this operation already tried.
+        size: bytes of the body, where known.
+    """
+
+    bucket: str | None
+    kind: OperationKind
+    tried: Collection[str] = ()
+    size: int | None = None
+
+
+class Scored:
+    """An endpoint with what it is expected to cost, in seconds."""
+
+    __slots__ = ("deviation", "record", "score")
+
+    def __init__(self, record: EndpointRecord, score: float, deviation: float) -> None:
+        self.record = record
+        self.score = score
+        self.deviation = deviation
+
+
+def pick(
+    table: Sequence[EndpointRecord],
+    demand: Demand,
+    *,
+    now: float,
+    policy: RoutingPolicy,
+    random: Callable[[], float],
+) -> EndpointRecord | Wait:
+    """All stages: the endpoint to ask, or how long to wait for the first rate limit to allow a request."""
+    running = budgeted(candidates(table, demand, now, policy), now)
+    if isinstance(running, Wait):
+        return running
+    if len(running) == 1:
+        return running[0]
+    rows = scored(warm(running, demand.kind), demand, now, policy)
+    return choose(window(rows, policy), random)
+
+
+def best(
+    table: Sequence[EndpointRecord], demand: Demand, *, now: float, policy: RoutingPolicy
+) -> EndpointRecord:
+    """The endpoint with the least score: what a pick would tend to, without chance."""
+    rows = scored(candidates(table, demand, now, policy), demand, now, policy)
+    return min(rows, key=_score).record
+
+
+def candidates(table: Sequence[EndpointRecord], demand: Demand, now: float, policy: RoutingPolicy) -> Records:
+    """Stages 1 to 3: who may be asked at all."""
+    serving = eligible(table, demand.bucket)
+    return admitting(serving, untried(serving, demand.tried), now, policy)
+
+
+def eligible(records: Sequence[EndpointRecord], bucket: str | None) -> Records:
+    """Stage 1: what discovery says."""
+    return [record for record in records if record.report.serves(bucket)] or list(records)
+
+
+def untried(records: Records, tried: Collection[str]) -> Records:
+    """Stage 2: a node that just failed this operation is asked again only if nobody else is left."""
+    if not tried:
+        return records
+    return [record for record in records if record.report.endpoint.id not in tried] or records
+
+
+def admitting(records: Records, candidates: Records, now: float, policy: RoutingPolicy) -> Records:
+    """Stage 3: breakers, unless so few of the eligible `records` admit that the fault is elsewhere."""
+    open_to_calls = [record for record in records if record.breaker.admits(now)]
+    if len(open_to_calls) < policy.panic_share * len(records):
+        return candidates
+    if candidates is records:
+        return open_to_calls
+    allowed = set(map(id, open_to_calls))
+    return [record for record in candidates if id(record) in allowed] or open_to_calls or candidates
+
+
+def budgeted(records: Records, now: float) -> Records | Wait:
+    """Stage 4: those with a token, or the time until the first of them has one."""
+    waits = [record.limiter.wait(now) for record in records]
+    soonest = min(waits)
+    if soonest > 0:
+        return Wait(soonest)
+    return [record for record, wait in zip(records, waits, strict=True) if wait <= 0]
+
+
+def warm(records: Records, kind: OperationKind) -> Records:
+    """Stage 5: an unknown endpoint gets one request at a time."""
+    return [record for record in records if record.is_warm(kind)] or records
+
+
+def scored(records: Records, demand: Demand, now: float, policy: RoutingPolicy) -> list[Scored]:
+    """Stage 6: what each is expected to cost.
+
+    An endpoint of which nothing is known costs as much as the best floor known, so that it gets its first
+    requests; one whose last probe failed costs the most there is.
+    """
+    expectations = [record.expected(demand.bucket, demand.kind, now) for record in records]
+    floors = [expected.floor for expected in expectations if expected.floor is not None]
+    best_floor = min(floors) if floors else 0.0
+    mean_load = sum(record.load for record in records) / len(records)
+    size = demand.size if demand.size is not None and demand.size >= policy.large_body else 0
+    rates = _rates(records, demand.kind) if size else {}
+    rows = []
+    for record, (floor, excess, deviation) in zip(records, expectations, strict=True):
+        above = policy.penalty_limit if floor is None and record.probed_out else excess
+        score = best_floor if floor is None else floor
+        score += above * max(1.0, (record.load + 1) / (mean_load + 1))
+        silence = record.silence(now)
+        if silence > max(policy.silence_minimum, policy.silence_factor * score):
+            score = silence
+        if rates:
+            score += size / rates[id(record)]
+        rows.append(Scored(record, score, deviation))
+    return rows
+
+
+def window(rows: list[Scored], policy: RoutingPolicy) -> list[Scored]:
+    """Stage 7: those that are as good as the best, as far as anybody can tell."""
+    best = min(rows, key=_score)
+    width = max(
+        policy.window_minimum,
+        policy.window_share * best.score,
+        policy.window_deviations * best.deviation,
+    )
+    limit = best.score + width
+    return [row for row in rows if row.score <= limit]
+
+
+def choose(rows: list[Scored], random: Callable[[], float]) -> EndpointRecord:
+    """Stage 8: power of two choices by load; a tie is decided by chance."""
+    count = len(rows)
+    if count == 1:
+        return rows[0].record
+    first = min(int(random() * count), count - 1)
+    second = min(int(random() * (count - 1)), count - 2)
+    if second >= first:
+        second += 1
+    one, other = rows[first].record, rows[second].record
+    # The order of a random pair is itself random, so "first on a tie" favours nobody.
+    return one if one.load <= other.load else other
+
+
+def _rates(records: Records, kind: OperationKind) -> dict[int, float]:
+    """Bytes per second of each; unknown ones count as the fastest known, to be found out."""
+    known = {id(record): record.throughput(kind) for record in records}
+    rates = [rate for rate in known.values() if rate]
+    if not rates:
+        return {}
+    fastest = max(rates)
+    return {key: rate or fastest for key, rate in known.items()}
+
+
+def _score(row: Scored) -> float:
+    return row.score

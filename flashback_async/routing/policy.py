@@ -1,0 +1,114 @@
+"""Every number of the routing algorithm, with its unit and its reason, in one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from flashback_async.errors import ConfigurationError
+
+KIB = 1_024
+MIB = 1_024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingPolicy:
+    """The parameters of the pick, the breaker, the limiter and the retries. Times are seconds, sizes bytes.
+
+    Raises:
+        ConfigurationError: a value is negative, not a number, or a share lies outside 0..1.
+
+    Attributes:
+        floor_samples: first bytes whose least is the floor. 16 forget a route change within a second of
+            traffic, and are enough to have seen the floor of a log-normal service time.
+        window_minimum: width of the window of equally good endpoints; below it noise decides.
+        window_share: the same as a share of the best score.
+        window_deviations: the same in mean deviations of the best: a window narrower than the noise
+            oscillates.
+        smoothing_limit: largest weight of one sample; 0.2 forgets a slow answer in some ten.
+        smoothing_time: samples closer together than this share their weight.
+        decay_time: an excess nobody confirms fades with this time constant.
+        penalty: least excess after a failure, so that fast errors do not look fast; 0.25 s is forgiven
+            in about 6 s, 1 s would take 34 s for the same tail.
+        penalty_limit: largest excess.
+        silence_minimum: nothing completed for so long while requests wait: the endpoint is silent.
+        silence_factor: the same as a multiple of its score.
+        warm_outcomes: an endpoint with fewer outcomes gets one request at a time.
+        bucket_outcomes: a bucket has figures of its own from so many outcomes on.
+        bucket_limit: buckets per endpoint with figures of their own; the least recently used one goes.
+        small_body: larger uploads tell nothing of latency, and their silence is judged by progress.
+        large_body: bodies from here on tell throughput, and sizes from here on are weighed with it.
+        panic_share: if fewer of the eligible endpoints admit a call, breakers are ignored (Envoy).
+        breaker_consecutive: faults in a row that open a breaker (Envoy, Finagle).
+        breaker_share: share of faults in the window that opens it (Linkerd).
+        breaker_minimum: calls in the window below which the share means nothing.
+        breaker_window: seconds of the window, in exact buckets of one second (resilience4j).
+        open_time: first time a breaker stays open; doubles each time.
+        open_time_limit: longest time it stays open.
+        open_time_jitter: share of the open time that is random, so that clients do not return together.
+        healthy_time: healthy seconds that take one doubling back.
+        trial_limit: a half-open trial that never ended is given up after so long.
+        limiter_share: a first 429 sets the limit to this share of the rate admitted lately.
+        limiter_window: what "lately" means.
+        limiter_growth: requests per second that the limit grows by each second.
+        limiter_minimum: least limit in requests per second: it must be able to learn again.
+        retry_after_limit: longest Retry-After that is believed.
+        attempts: attempts per operation.
+        backoff: delay before the second hop, doubled each time, with full jitter; the first hop goes to
+            another endpoint and needs none (botocore standard).
+        backoff_limit: longest such delay.
+        budget: least size of the retry budget that all endpoints share (botocore v2.1).
+        retry_cost: what a retry takes from it, and what its success gives back.
+        throttle_cost: the same for a retry after a 429.
+    """
+
+    floor_samples: int = 16
+    window_minimum: float = 0.015
+    window_share: float = 0.25
+    window_deviations: float = 2.0
+    smoothing_limit: float = 0.2
+    smoothing_time: float = 0.25
+    decay_time: float = 10.0
+    penalty: float = 0.25
+    penalty_limit: float = 5.0
+    silence_minimum: float = 0.15
+    silence_factor: float = 4.0
+    warm_outcomes: int = 5
+    bucket_outcomes: int = 5
+    bucket_limit: int = 64
+    small_body: int = 64 * KIB
+    large_body: int = MIB
+    panic_share: float = 0.5
+    breaker_consecutive: int = 5
+    breaker_share: float = 0.5
+    breaker_minimum: int = 10
+    breaker_window: int = 10
+    open_time: float = 1.0
+    open_time_limit: float = 60.0
+    open_time_jitter: float = 0.5
+    healthy_time: float = 10.0
+    trial_limit: float = 60.0
+    limiter_share: float = 0.7
+    limiter_window: float = 2.0
+    limiter_growth: float = 0.2
+    limiter_minimum: float = 0.5
+    retry_after_limit: float = 300.0
+    attempts: int = 3
+    backoff: float = 0.05
+    backoff_limit: float = 20.0
+    budget: int = 500
+    retry_cost: int = 14
+    throttle_cost: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse values that the algorithm cannot work with."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise ConfigurationError(
+                    f"RoutingPolicy.{item.name}={value!r} must be a number of at least 0"
+                )
+            if item.name.endswith("_share") and value > 1:
+                raise ConfigurationError(f"RoutingPolicy.{item.name}={value!r} is a share; give 0..1")
+        for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive", "decay_time"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be at least 1")

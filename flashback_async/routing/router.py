@@ -1,0 +1,326 @@
+"""The router: the shared table of endpoints, and the only object that changes it.
+
+Life of a request: `acquire` picks an endpoint and takes its permit, `settle` gives the permit back with what
+came of it, `finish` follows when a streamed body ends. Everything is synchronous, takes the time as an
+argument, and holds one lock for the in-memory update only, so that threads and several loops may share it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from flashback_async.errors import NoEndpointAvailableError
+from flashback_async.routing import catalog, picker
+from flashback_async.routing.attempt import Attempt, AttemptState, Wait
+from flashback_async.routing.breaker import BreakerState
+from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.events import BreakerChanged, EndpointJoined, EndpointLeft, Event, RateLearned
+from flashback_async.routing.outcome import Outcome
+from flashback_async.routing.policy import RoutingPolicy
+from flashback_async.routing.record import EndpointRecord
+from flashback_async.routing.retry import RetryBudget, backoff
+from flashback_async.routing.snapshot import EndpointSnapshot, RouterSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from flashback_async.routing.breaker import Permit
+    from flashback_async.routing.endpoint import Endpoint, EndpointReport
+
+# Nobody has drained for a long time by then; the oldest changes are the least interesting.
+_EVENTS_KEPT = 1_000
+
+
+class Router:
+    """Answers "which endpoint now?" and learns from every answer.
+
+    Args:
+        policy: the numbers.
+        random: returns floats in [0, 1); decides between equals and jitters.
+
+    All times are seconds of one monotonic clock, given by the callers. All methods may be called from any
+    thread. None blocks, and none raises for a state of the world except `NoEndpointAvailableError`.
+    """
+
+    def __init__(self, *, policy: RoutingPolicy | None = None, random: Callable[[], float]) -> None:
+        self.policy = policy if policy is not None else RoutingPolicy()
+        self._random = random
+        self._lock = Lock()
+        self._records: Mapping[str, EndpointRecord] = {}
+        self._table: tuple[EndpointRecord, ...] = ()
+        self._discovered_at: float | None = None
+        self._budget = RetryBudget(self.policy)
+        self._in_flight = 0
+        self._streaming = 0
+        self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+
+    def apply_discovery(self, reports: Iterable[EndpointReport], *, now: float) -> None:
+        """Swap in every endpoint known now; survivors keep their statistics, a missing one leaves."""
+        news = tuple(reports)
+        with self._lock:
+            change = catalog.updated({key: record.report for key, record in self._records.items()}, news)
+            anew = {report.endpoint.id for report in change.joined}
+            records: dict[str, EndpointRecord] = {}
+            for key, report in change.reports.items():
+                if key in anew:
+                    records[key] = EndpointRecord(report, self.policy, self._random)
+                else:
+                    records[key] = self._records[key]
+                    records[key].report = report
+            self._records = records
+            self._table = tuple(records.values())
+            self._discovered_at = now
+            self._events.extend(EndpointLeft(row.endpoint.id, row.endpoint.url) for row in change.left)
+            self._events.extend(EndpointJoined(row.endpoint.id, row.endpoint.url) for row in change.joined)
+
+    def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
+        """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
+
+        No breaker is touched: a probe that fails says less than a request that succeeds.
+        """
+        with self._lock:
+            record = self._records.get(endpoint_id)
+            if record is not None:
+                record.probe_rtt = rtt
+                record.probed_at = now
+                record.probe_failed = rtt is None
+
+    def acquire(
+        self,
+        bucket: str | None,
+        kind: OperationKind,
+        tried: Collection[str] = (),
+        size: int | None = None,
+        *,
+        now: float,
+        only: str | None = None,
+    ) -> Attempt | Wait:
+        """Pick an endpoint and take its permit, in one step.
+
+        Args:
+            bucket: S3 bucket name, None where the operation has none.
+            kind: read or write.
+            tried: ids of the endpoints that this operation already tried.
+            size: bytes of the body, where known.
+            now: seconds.
+            only: id of the one endpoint to use (a pinned call); breakers do not stop it, rate limits do.
+
+        Returns:
+            An attempt, which must be settled; or the advice to wait, which consumed nothing.
+
+        Raises:
+            NoEndpointAvailableError: the table is empty, or `only` is not in it.
+        """
+        with self._lock:
+            table = self._filled_table() if only is None else self._pinned(only)
+            demand = picker.Demand(bucket, kind, tried, size)
+            found = picker.pick(table, demand, now=now, policy=self.policy, random=self._random)
+            if isinstance(found, Wait):
+                return found
+            before = found.breaker.state
+            permit = found.breaker.permit(now)
+            self._note_breaker(found, before, now)
+            is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
+            attempt = Attempt(found, permit, bucket=bucket, kind=kind, is_quick=is_quick, started=now)
+            found.enter(attempt, now)
+            self._in_flight += 1
+            return attempt
+
+    def best(self, bucket: str | None, kind: OperationKind, *, now: float) -> Endpoint:
+        """The endpoint with the lowest score now; takes nothing and changes nothing.
+
+        Raises:
+            NoEndpointAvailableError: the table is empty.
+        """
+        with self._lock:
+            demand = picker.Demand(bucket, kind)
+            found = picker.best(self._filled_table(), demand, now=now, policy=self.policy)
+            return found.report.endpoint
+
+    def settle(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        *,
+        now: float,
+        first_byte: float | None = None,
+        retry_after: float | None = None,
+        streamed: bool = False,
+    ) -> None:
+        """Give the permit back with what came of it. Exactly once.
+
+        Args:
+            attempt: from `acquire`.
+            outcome: what came of it.
+            now: seconds.
+            first_byte: seconds from sending to the headers; None where it was not measured.
+            retry_after: seconds that the endpoint asked us to stay away.
+            streamed: a body follows; `finish` will tell how it ended, and a trial lasts until then.
+
+        Raises:
+            RuntimeError: the attempt was settled before.
+        """
+        with self._lock:
+            if attempt.state is not AttemptState.OPEN:
+                raise RuntimeError(f"{attempt!r} is already settled; settle exactly once")
+            body_follows = streamed and outcome is Outcome.SUCCESS
+            attempt.state = AttemptState.STREAMING if body_follows else AttemptState.SETTLED
+            record = attempt.record
+            record.leave(attempt, outcome, now)
+            self._in_flight -= 1
+            if body_follows:
+                record.streaming += 1
+                self._streaming += 1
+            record.learn(attempt, outcome, now, first_byte)
+            if outcome is Outcome.THROTTLED:
+                self._throttle(record, attempt, now, retry_after)
+            if not (body_follows and attempt.permit.trial):
+                self._record(attempt, outcome, now)
+
+    def confirm(self, attempt: Attempt, *, now: float) -> None:
+        """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
+        with self._lock:
+            if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
+                self._record(attempt, Outcome.SUCCESS, now)
+                # What happens to the rest of the body belongs to the generation that the trial began.
+                attempt.permit = attempt.record.breaker.permit(now)
+
+    def finish(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        *,
+        now: float,
+        bytes_moved: int = 0,
+        seconds: float = 0.0,
+    ) -> None:
+        """A streamed body ended. Once, after `settle`; attempts without a streamed body need none.
+
+        Args:
+            attempt: from `acquire`, settled.
+            outcome: SUCCESS for a complete body; a stall, reset or truncation is an ENDPOINT_FAULT of the
+                same breaker generation; CANCELLED for a body that was left early.
+            now: seconds.
+            bytes_moved: bytes of the body that arrived.
+            seconds: what they took.
+
+        Raises:
+            RuntimeError: the attempt was not settled, or was finished before.
+        """
+        with self._lock:
+            if attempt.state in {AttemptState.OPEN, AttemptState.FINISHED}:
+                raise RuntimeError(f"{attempt!r} cannot be finished; settle it first, finish it once")
+            if attempt.state is AttemptState.STREAMING:
+                attempt.record.streaming -= 1
+                self._streaming -= 1
+            attempt.state = AttemptState.FINISHED
+            attempt.record.learn_body(attempt, outcome, now, bytes_moved, seconds)
+            if outcome.is_fault or attempt.permit.trial:
+                self._record(attempt, outcome, now)
+
+    def report(
+        self, endpoint_id: str, outcome: Outcome, *, now: float, first_byte: float | None = None
+    ) -> bool:
+        """Take the outcome of a request that somebody made with a client of their own.
+
+        Counts only while the breaker is closed: without a permit it cannot end a trial.
+
+        Returns:
+            Whether it counted; False also for an endpoint that is not in the table.
+        """
+        with self._lock:
+            record = self._records.get(endpoint_id)
+            if record is None or record.breaker.state is not BreakerState.CLOSED:
+                return False
+            if outcome.is_fault:
+                record.penalise(OperationKind.READ, now)
+            elif first_byte is not None:
+                record.observe(OperationKind.READ, first_byte, now)
+            self._settle_permit(record, record.breaker.permit(now), outcome, now)
+            return True
+
+    def pay_for_retry(self, outcome: Outcome) -> int | None:
+        """Take one retry after `outcome` from the shared budget: the amount, None when it is exhausted."""
+        with self._lock:
+            return self._budget.take(outcome, self._in_flight + self._streaming)
+
+    def refund_retry(self, amount: int) -> None:
+        """Give back what retries had paid, after a success; 1 after a success without any."""
+        with self._lock:
+            self._budget.give_back(amount)
+
+    def backoff(self, hop: int, tried: Collection[str]) -> float:
+        """Seconds to wait before retry number `hop` (from 1) of an operation that tried these endpoints."""
+        elsewhere = any(key not in tried for key in self._records)
+        return backoff(self.policy, hop=hop, elsewhere=elsewhere, random=self._random)
+
+    def drain_events(self) -> list[Event]:
+        """The state changes since the last call, oldest first."""
+        with self._lock:
+            events = list(self._events)
+            self._events.clear()
+            return events
+
+    def snapshot(self, *, now: float) -> RouterSnapshot:
+        """The whole table at `now`."""
+        with self._lock:
+            load = self._in_flight + self._streaming
+            return RouterSnapshot(
+                discovered_at=self._discovered_at,
+                endpoints=tuple(EndpointSnapshot.of(record, now) for record in self._table),
+                in_flight=self._in_flight,
+                streaming=self._streaming,
+                retry_budget=self._budget.available(load),
+            )
+
+    def _filled_table(self) -> tuple[EndpointRecord, ...]:
+        if not self._table:
+            raise NoEndpointAvailableError(
+                "the table of endpoints is empty; check FB_ENDPOINTS, or ask the control plane with refresh()"
+            )
+        return self._table
+
+    def _pinned(self, endpoint_id: str) -> tuple[EndpointRecord, ...]:
+        record = self._records.get(endpoint_id)
+        if record is None:
+            known = ", ".join(self._records) or "none"
+            raise NoEndpointAvailableError(
+                f"endpoint {endpoint_id!r} is not in the table; known ones: {known}",
+                detail={endpoint_id: "not in the table"},
+            )
+        return (record,)
+
+    def _record(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        self._settle_permit(attempt.record, attempt.permit, outcome, now)
+
+    def _settle_permit(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
+        before = record.breaker.state
+        record.breaker.record(permit, outcome, now)
+        if before is BreakerState.HALF_OPEN and record.breaker.state is BreakerState.CLOSED:
+            record.forgive(now)
+        self._note_breaker(record, before, now)
+
+    def _note_breaker(self, record: EndpointRecord, before: BreakerState, now: float) -> None:
+        breaker = record.breaker
+        if breaker.state is before:
+            return
+        opened = breaker.state is BreakerState.OPEN
+        self._events.append(
+            BreakerChanged(
+                record.report.endpoint.id,
+                before,
+                breaker.state,
+                breaker.reason if opened else "",
+                max(0.0, breaker.retry_at - now) if opened else 0.0,
+            )
+        )
+
+    def _throttle(
+        self, record: EndpointRecord, attempt: Attempt, now: float, retry_after: float | None
+    ) -> None:
+        was_limited = record.limiter.rate is not None
+        record.limiter.throttled(attempt.started, now, retry_after)
+        if not was_limited and record.limiter.rate is not None:
+            self._events.append(RateLearned(record.report.endpoint.id, record.limiter.rate, retry_after))
