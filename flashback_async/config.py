@@ -267,15 +267,22 @@ class FlashbackSettings(BaseModel):
         """Whether nodes are discovered; fixed `endpoints` replace the control plane."""
         return not self.endpoints
 
-    def credentials(self) -> Credentials | None:
-        """The key pair for writes, and for reads where no other is given."""
+    def credentials(self) -> Credentials:
+        """The key pair for writes, and for reads where no other is given.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
         if self.key_id is None or self.key_secret is None:
-            return None
+            raise ConfigurationError(
+                "no S3 credentials: set FB_KEY_ID and FB_KEY_SECRET to an API key of the repository, "
+                "or give key_id and key_secret, or a credentials_provider"
+            )
         token = self.session_token
         return Credentials(self.key_id, reveal(self.key_secret), reveal(token) if token else None)
 
-    def read_credentials(self) -> Credentials | None:
-        """The key pair for reads."""
+    def read_credentials(self) -> Credentials:
+        """The key pair for reads; raises as `credentials` does."""
         if self.read_key_id is None or self.read_key_secret is None:
             return self.credentials()
         return Credentials(self.read_key_id, reveal(self.read_key_secret))

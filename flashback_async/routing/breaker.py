@@ -188,7 +188,8 @@ class Breaker:
     def _forgive(self, now: float) -> None:
         """Take back one doubling per healthy stretch that ends with this fault."""
         if self._policy.healthy_time > 0:
-            stretches = int((now - self._healthy_since) // self._policy.healthy_time)
+            # Threads that share a router may report slightly out of order: time never runs backwards here.
+            stretches = max(0, int((now - self._healthy_since) // self._policy.healthy_time))
             self._doublings = max(0, self._doublings - stretches)
         self._healthy_since = now
 

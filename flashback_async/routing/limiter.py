@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from flashback_async.routing.policy import RoutingPolicy
 
 _SLICES = 8
+# Who waited exactly as long as told must not be a rounding error short of a whole token, and wait for ever.
+_WHOLE = 1.0 - 1e-6
 
 
 class Limiter:
@@ -37,7 +39,7 @@ class Limiter:
         if self.rate is None:
             return blocked
         self._refill(now)
-        return max(blocked, (1.0 - self._tokens) / self.rate if self._tokens < 1.0 else 0.0)
+        return max(blocked, (1.0 - self._tokens) / self.rate if self._tokens < _WHOLE else 0.0)
 
     def take(self, now: float) -> None:
         """Admit one request. Never refuses: who takes without a token goes into debt."""

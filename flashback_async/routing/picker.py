@@ -105,7 +105,7 @@ def admitting(records: Records, candidates: Records, now: float, policy: Routing
     if len(open_to_calls) < policy.panic_share * len(records):
         return candidates
     if candidates is records:
-        return open_to_calls
+        return open_to_calls or candidates
     allowed = set(map(id, open_to_calls))
     return [record for record in candidates if id(record) in allowed] or open_to_calls or candidates
 

@@ -107,8 +107,13 @@ class RoutingPolicy:
                 raise ConfigurationError(
                     f"RoutingPolicy.{item.name}={value!r} must be a number of at least 0"
                 )
-            if item.name.endswith("_share") and value > 1:
+            if item.type == "int" and not isinstance(value, int):
+                raise ConfigurationError(f"RoutingPolicy.{item.name}={value!r} must be a whole number")
+            if item.name.endswith(("_share", "_jitter")) and value > 1:
                 raise ConfigurationError(f"RoutingPolicy.{item.name}={value!r} is a share; give 0..1")
-        for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive", "decay_time"):
+        for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be at least 1")
+        for name in ("decay_time", "limiter_window", "limiter_minimum"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be above 0")

@@ -132,12 +132,14 @@ class EndpointRecord:
             self._last_answer = now
 
     def learn(self, attempt: Attempt, outcome: Outcome, now: float, first_byte: float | None) -> None:
-        """Take the figures of a settled attempt."""
+        """Count a settled attempt and take its figures."""
         if outcome is Outcome.CANCELLED:
             return
         self.requests += 1
         self.failures += outcome.is_fault
         self.throttled += outcome is Outcome.THROTTLED
+        if self._is_late(attempt):
+            return
         sample = first_byte if attempt.is_quick else None
         for figure in self._figures_of(attempt.bucket, attempt.kind):
             figure.outcomes += 1
@@ -155,9 +157,11 @@ class EndpointRecord:
                 )
 
     def learn_body(self, attempt: Attempt, outcome: Outcome, now: float, size: int, seconds: float) -> None:
-        """Take the figures of a body that ended."""
+        """Count a body that ended and take its figures."""
+        self.failures += outcome.is_fault
+        if self._is_late(attempt):
+            return
         if outcome.is_fault:
-            self.failures += 1
             for figure in self._figures_of(attempt.bucket, attempt.kind):
                 figure.penalise(0.0, now)
         elif outcome is Outcome.SUCCESS:
@@ -177,6 +181,10 @@ class EndpointRecord:
         """A trial went well: failures of before say nothing any more."""
         for figure in (*self._figures.values(), *self._bucket_figures.values()):
             figure.forgive(now)
+
+    def _is_late(self, attempt: Attempt) -> bool:
+        """Whether the breaker moved since: a timeout of before must not punish an endpoint that recovered."""
+        return attempt.permit.generation != self.breaker.generation
 
     def _prior(self, published: float | None) -> float | None:
         """Round trip to the node plus the node's own leg to the bucket, as far as they are known."""

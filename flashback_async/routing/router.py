@@ -11,23 +11,23 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import NoEndpointAvailableError
-from flashback_async.routing import catalog, picker
+from flashback_async.routing import picker
 from flashback_async.routing.attempt import Attempt, AttemptState, Wait
 from flashback_async.routing.breaker import BreakerState
 from flashback_async.routing.endpoint import OperationKind
-from flashback_async.routing.events import BreakerChanged, EndpointJoined, EndpointLeft, Event, RateLearned
+from flashback_async.routing.events import BreakerChanged, Event, RateLearned
 from flashback_async.routing.outcome import Outcome
 from flashback_async.routing.policy import RoutingPolicy
-from flashback_async.routing.record import EndpointRecord
 from flashback_async.routing.retry import RetryBudget, backoff
 from flashback_async.routing.snapshot import EndpointSnapshot, RouterSnapshot
+from flashback_async.routing.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     from flashback_async.routing.breaker import Permit
     from flashback_async.routing.endpoint import Endpoint, EndpointReport
+    from flashback_async.routing.record import EndpointRecord
 
 # Nobody has drained for a long time by then; the oldest changes are the least interesting.
 _EVENTS_KEPT = 1_000
@@ -48,9 +48,7 @@ class Router:
         self.policy = policy if policy is not None else RoutingPolicy()
         self._random = random
         self._lock = Lock()
-        self._records: Mapping[str, EndpointRecord] = {}
-        self._table: tuple[EndpointRecord, ...] = ()
-        self._discovered_at: float | None = None
+        self._table = Table({})
         self._budget = RetryBudget(self.policy)
         self._in_flight = 0
         self._streaming = 0
@@ -60,20 +58,8 @@ class Router:
         """Swap in every endpoint known now; survivors keep their statistics, a missing one leaves."""
         news = tuple(reports)
         with self._lock:
-            change = catalog.updated({key: record.report for key, record in self._records.items()}, news)
-            anew = {report.endpoint.id for report in change.joined}
-            records: dict[str, EndpointRecord] = {}
-            for key, report in change.reports.items():
-                if key in anew:
-                    records[key] = EndpointRecord(report, self.policy, self._random)
-                else:
-                    records[key] = self._records[key]
-                    records[key].report = report
-            self._records = records
-            self._table = tuple(records.values())
-            self._discovered_at = now
-            self._events.extend(EndpointLeft(row.endpoint.id, row.endpoint.url) for row in change.left)
-            self._events.extend(EndpointJoined(row.endpoint.id, row.endpoint.url) for row in change.joined)
+            self._table, events = self._table.updated(news, now=now, policy=self.policy, random=self._random)
+            self._events.extend(events)
 
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
@@ -81,7 +67,7 @@ class Router:
         No breaker is touched: a probe that fails says less than a request that succeeds.
         """
         with self._lock:
-            record = self._records.get(endpoint_id)
+            record = self._table.records.get(endpoint_id)
             if record is not None:
                 record.probe_rtt = rtt
                 record.probed_at = now
@@ -114,7 +100,7 @@ class Router:
             NoEndpointAvailableError: the table is empty, or `only` is not in it.
         """
         with self._lock:
-            table = self._filled_table() if only is None else self._pinned(only)
+            table = self._table.all() if only is None else self._table.only(only)
             demand = picker.Demand(bucket, kind, tried, size)
             found = picker.pick(table, demand, now=now, policy=self.policy, random=self._random)
             if isinstance(found, Wait):
@@ -136,7 +122,7 @@ class Router:
         """
         with self._lock:
             demand = picker.Demand(bucket, kind)
-            found = picker.best(self._filled_table(), demand, now=now, policy=self.policy)
+            found = picker.best(self._table.all(), demand, now=now, policy=self.policy)
             return found.report.endpoint
 
     def settle(
@@ -183,9 +169,12 @@ class Router:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
         with self._lock:
             if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
+                breaker = attempt.record.breaker
+                generation = breaker.generation
                 self._record(attempt, Outcome.SUCCESS, now)
-                # What happens to the rest of the body belongs to the generation that the trial began.
-                attempt.permit = attempt.record.breaker.permit(now)
+                if breaker.generation != generation:
+                    # What happens to the rest of the body belongs to the generation that the trial began.
+                    attempt.permit = breaker.permit(now)
 
     def finish(
         self,
@@ -231,12 +220,12 @@ class Router:
             Whether it counted; False also for an endpoint that is not in the table.
         """
         with self._lock:
-            record = self._records.get(endpoint_id)
+            record = self._table.records.get(endpoint_id)
             if record is None or record.breaker.state is not BreakerState.CLOSED:
                 return False
             if outcome.is_fault:
                 record.penalise(OperationKind.READ, now)
-            elif first_byte is not None:
+            elif outcome is Outcome.SUCCESS and first_byte is not None:
                 record.observe(OperationKind.READ, first_byte, now)
             self._settle_permit(record, record.breaker.permit(now), outcome, now)
             return True
@@ -253,7 +242,7 @@ class Router:
 
     def backoff(self, hop: int, tried: Collection[str]) -> float:
         """Seconds to wait before retry number `hop` (from 1) of an operation that tried these endpoints."""
-        elsewhere = any(key not in tried for key in self._records)
+        elsewhere = any(key not in tried for key in self._table.records)
         return backoff(self.policy, hop=hop, elsewhere=elsewhere, random=self._random)
 
     def drain_events(self) -> list[Event]:
@@ -268,29 +257,12 @@ class Router:
         with self._lock:
             load = self._in_flight + self._streaming
             return RouterSnapshot(
-                discovered_at=self._discovered_at,
-                endpoints=tuple(EndpointSnapshot.of(record, now) for record in self._table),
+                discovered_at=self._table.discovered_at,
+                endpoints=tuple(EndpointSnapshot.of(record, now) for record in self._table.rows),
                 in_flight=self._in_flight,
                 streaming=self._streaming,
                 retry_budget=self._budget.available(load),
             )
-
-    def _filled_table(self) -> tuple[EndpointRecord, ...]:
-        if not self._table:
-            raise NoEndpointAvailableError(
-                "the table of endpoints is empty; check FB_ENDPOINTS, or ask the control plane with refresh()"
-            )
-        return self._table
-
-    def _pinned(self, endpoint_id: str) -> tuple[EndpointRecord, ...]:
-        record = self._records.get(endpoint_id)
-        if record is None:
-            known = ", ".join(self._records) or "none"
-            raise NoEndpointAvailableError(
-                f"endpoint {endpoint_id!r} is not in the table; known ones: {known}",
-                detail={endpoint_id: "not in the table"},
-            )
-        return (record,)
 
     def _record(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         self._settle_permit(attempt.record, attempt.permit, outcome, now)
@@ -304,7 +276,7 @@ class Router:
 
     def _note_breaker(self, record: EndpointRecord, before: BreakerState, now: float) -> None:
         breaker = record.breaker
-        if breaker.state is before:
+        if breaker.state is before or not self._table.holds(record):
             return
         opened = breaker.state is BreakerState.OPEN
         self._events.append(
@@ -322,5 +294,5 @@ class Router:
     ) -> None:
         was_limited = record.limiter.rate is not None
         record.limiter.throttled(attempt.started, now, retry_after)
-        if not was_limited and record.limiter.rate is not None:
+        if not was_limited and record.limiter.rate is not None and self._table.holds(record):
             self._events.append(RateLearned(record.report.endpoint.id, record.limiter.rate, retry_after))

@@ -1,0 +1,40 @@
+"""From boto's dictionaries to this package's values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from flashback_async.models import ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
+    """What an answer says of one object; `size` is that of the whole object in bytes."""
+    metadata = fields.get("Metadata")
+    modified = fields.get("LastModified")
+    return ObjectInfo(
+        bucket=bucket,
+        key=key,
+        size=size,
+        etag=text(fields, "ETag"),
+        last_modified=modified if isinstance(modified, datetime) else None,
+        content_type=text(fields, "ContentType"),
+        metadata=metadata if isinstance(metadata, dict) else {},
+        version_id=text(fields, "VersionId"),
+        storage_class=text(fields, "StorageClass"),
+    )
+
+
+def text(fields: Mapping[str, object], name: str) -> str | None:
+    """A field that is text, None where it is missing."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
+
+
+def number(fields: Mapping[str, object], name: str) -> int:
+    """A field that is a whole number, 0 where it is missing."""
+    value = fields.get(name)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,301 @@
+"""Reading objects: a stream that survives its node, and whole objects on top of it.
+
+A body that stalls, breaks or ends too early goes on at the next endpoint, at the exact byte, with `Range` and
+`If-Match`. Gateways may ignore either (rclone answers a range with status 200, and ignores `If-Match`), so
+every answer says for itself what it is: its position is read from `Content-Range` or its length, and ETag,
+length and modification time must be those of the first answer. Bytes of two versions are never mixed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from flashback_async.errors import (
+    ClientClosedError,
+    DeadlineExceededError,
+    IntegrityError,
+    ObjectChangedError,
+    OperationError,
+    ServiceError,
+)
+from flashback_async.objects.info import number, object_info, text
+from flashback_async.objects.names import ByteRange
+from flashback_async.routing import OperationKind, Outcome
+from flashback_async.transport.operation import Operation
+from flashback_async.transport.outcomes import outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from flashback_async.models import ObjectInfo
+    from flashback_async.objects.runner import Runner
+    from flashback_async.routing import Endpoint
+    from flashback_async.transport.body import LeasedBody
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_PARTIAL = 206
+# What a store answers to a resumed read when the object is not the one that was being read.
+_CHANGED_STATUS = frozenset({404, 412, 416})
+
+
+class Position(NamedTuple):
+    """What part of which object an answer carries. `total` is None where the answer does not tell."""
+
+    start: int
+    length: int
+    total: int | None
+
+
+class Identity(NamedTuple):
+    """What must not change between the answers that make up one body."""
+
+    etag: str | None
+    last_modified: object
+    total: int | None
+
+
+class ObjectStream:
+    """An object, or a range of it, as it arrives. `async with` opens and closes it; iterate or `read`.
+
+    Leaving the block early closes the connection and frees the lease; nothing is drained. Cancellation does
+    the same. Not for use by several tasks at once.
+
+    Attributes:
+        info: what the store says of the object; `info.size` is that of the whole object in bytes.
+        endpoint: id of the endpoint that serves it now.
+        attempts: attempts so far, 1 when nothing went wrong.
+        start: offset of the first byte of the stream within the object.
+        length: bytes that the stream will yield.
+    """
+
+    info: ObjectInfo
+    start: int
+    length: int
+
+    def __init__(
+        self,
+        runner: Runner,
+        bucket: str,
+        key: str,
+        *,
+        range: ByteRange | None,  # noqa: A002  # the public name of the argument
+        timeout: float | None,
+        endpoint: Endpoint | str | None,
+        retry: bool,
+        streamed: bool = True,
+    ) -> None:
+        self._runner = runner
+        self._bucket = bucket
+        self._key = key
+        self._range = range
+        self._pin = endpoint
+        self._timeout = timeout
+        self._retry = retry
+        self._streamed = streamed
+        self._body: LeasedBody | None = None
+        self._running: AbstractAsyncContextManager[None] | None = None
+        self._skip = 0
+        self._left = 0
+        self._fresh = 0
+
+    @property
+    def endpoint(self) -> str:
+        """Id of the endpoint that serves the stream now."""
+        return self._opened().endpoint_id
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far."""
+        return self._journey.sent
+
+    async def __aenter__(self) -> Self:
+        """Ask for the object and wait for its headers.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+            OperationError: no endpoint could serve it.
+        """
+        if self._running is not None:
+            raise ClientClosedError("a stream is opened once; ask for a new one")
+        self._journey = self._runner.journey(
+            timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
+        )
+        running = self._runner.running()
+        await running.__aenter__()
+        self._running = running
+        try:
+            await self._begin()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the connection, whether the end was reached or not."""
+        if self._body is not None:
+            self._body.end(Outcome.CANCELLED)
+        if self._running is not None:
+            await self._running.__aexit__(kind, error, trace)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive, in pieces of whatever size.
+
+        Raises:
+            ObjectChangedError: the object was replaced while it was being read.
+            OperationError: the stream broke and no endpoint could continue it.
+        """
+        while data := await self.read_some():
+            yield data
+
+    async def read(self) -> bytes:
+        """Everything that is left. Raises what iteration raises."""
+        pieces = [data async for data in self]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_some(self) -> bytes:
+        """The next bytes as they arrive; empty at the end. Raises what iteration raises."""
+        while self._left:
+            body = self._opened()
+            try:
+                data = await body.read(self._journey.deadline)
+            except OperationError as error:
+                await self._resume(body, error)
+                continue
+            except TimeoutError:
+                body.end(Outcome.CANCELLED)
+                raise self._told(DeadlineExceededError(f"{self._left} bytes were still to come")) from None
+            if not data:
+                await self._resume(body, IntegrityError(f"the body ended with {self._left} bytes missing"))
+                continue
+            if self._skip:
+                dropped = min(self._skip, len(data))
+                self._skip -= dropped
+                data = data[dropped:]
+            data = data[: self._left]
+            self._left -= len(data)
+            self._fresh += len(data)
+            self._runner.monitor.bytes_read += len(data)
+            if not self._left:
+                # Longer than asked for: the rest is not worth a connection.
+                body.end(Outcome.SUCCESS)
+            if data:
+                return data
+        return b""
+
+    def _opened(self) -> LeasedBody:
+        if self._body is None:
+            raise ClientClosedError("the stream is not open; use `async with`")
+        return self._body
+
+    async def _begin(self) -> None:
+        body = self._body = await self._runner.executor.open(
+            self._operation(self._range, None), self._journey
+        )
+        position = await self._position(body, self._range, None)
+        total = position.total
+        self.info = object_info(self._bucket, self._key, body.fields, size=total or 0)
+        self._identity = identity_of(body.fields, total)
+        wanted = self._range or ByteRange()
+        size = position.start + position.length if total is None else total
+        first = max(0, size + wanted.start) if wanted.start < 0 else wanted.start
+        stop = size if wanted.stop is None else min(wanted.stop, size)
+        self.start, self.length = first, max(0, stop - first)
+        self._left = self.length
+        self._skip = first - position.start
+        if not self._left:
+            body.end(Outcome.SUCCESS)
+
+    async def _resume(self, body: LeasedBody, error: OperationError) -> None:
+        """Go on at the next endpoint, at the first byte that is missing."""
+        body.end(outcome_of(error))
+        journey, executor = self._journey, self._runner.executor
+        if self._fresh and self._retry:
+            # What fails after progress is a new failure; only failures in a row use up the attempts.
+            journey.attempts_left = self._runner.attempts
+        self._fresh = 0
+        stop = self.start + self.length
+        offset = stop - self._left
+        rest = ByteRange(offset, stop)
+        operation = self._operation(rest, self._identity.etag)
+        await executor.recover(operation, journey, error, body.endpoint_id, 0.0)
+        try:
+            fresh = self._body = await executor.open(operation, journey)
+        except ServiceError as refusal:
+            if refusal.status in _CHANGED_STATUS:
+                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
+            raise
+        position = await self._position(fresh, rest, self._identity.total)
+        now = identity_of(fresh.fields, position.total)
+        if not matches(self._identity, now):
+            fresh.end(Outcome.CANCELLED)
+            raise self._changed(f"it was {self._identity}, {fresh.endpoint_id} has {now}", offset)
+        if position.start > offset or position.start + position.length < stop:
+            fresh.end(Outcome.CALLER_FAULT)
+            raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)
+        self._skip = offset - position.start
+        self._runner.monitor.resumed += 1
+
+    async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
+        """Where the bytes of an answer belong, from what the answer itself says."""
+        match = _CONTENT_RANGE.fullmatch(text(body.fields, "ContentRange") or "")
+        if match is not None:
+            start, last, size = match.groups()
+            return Position(int(start), int(last) + 1 - int(start), None if size == "*" else int(size))
+        length = body.length or 0
+        if asked is None:
+            return Position(0, length, length)
+        if total is None:
+            total = await self._size(body)
+        stop = total if asked.stop is None else min(asked.stop, total)
+        start = max(0, total + asked.start) if asked.start < 0 else asked.start
+        if body.status == _PARTIAL or (length == stop - start and length != total):
+            return Position(start, length, total)
+        return Position(0, length, length)
+
+    async def _size(self, body: LeasedBody) -> int:
+        """Ask for the size of the object, of an endpoint whose answer to a range does not tell it."""
+        operation = Operation("HeadObject", OperationKind.READ, self._bucket, self._key)
+        journey = self._runner.journey(
+            timeout=None, endpoint=body.endpoint_id, retry=self._retry, streamed=False
+        )
+        return number((await self._runner.executor.call(operation, journey)).fields, "ContentLength")
+
+    def _operation(self, asked: ByteRange | None, etag: str | None) -> Operation:
+        parameters: dict[str, object] = {}
+        if asked is not None:
+            parameters["Range"] = asked.header()
+        if etag is not None:
+            parameters["IfMatch"] = etag
+        size = asked.stop - asked.start if asked is not None and asked.stop is not None else None
+        return Operation(
+            "GetObject", OperationKind.READ, self._bucket, self._key, parameters, streamed=True, size=size
+        )
+
+    def _changed(self, how: str, offset: int) -> OperationError:
+        return self._told(
+            ObjectChangedError(
+                f"the object changed after {offset} bytes: {how}", code="ObjectChanged", status=412
+            )
+        )
+
+    def _told(self, error: OperationError) -> OperationError:
+        error.operation, error.bucket, error.key = "GetObject", self._bucket, self._key
+        error.attempts = tuple(self._journey.failures)
+        return error
+
+
+def identity_of(fields: Mapping[str, object], total: int | None) -> Identity:
+    """What an answer says of the version that it carries."""
+    return Identity(text(fields, "ETag"), fields.get("LastModified"), total)
+
+
+def matches(first: Identity, other: Identity) -> bool:
+    """Whether two answers carry the same version; what one of them does not tell cannot differ."""
+    return all(
+        one == two for one, two in zip(first, other, strict=True) if one is not None and two is not None
+    )

@@ -1,0 +1,121 @@
+"""Runs one verb: bounds how many run at once, counts it, and gives its executor a journey."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from flashback_async.errors import ClientClosedError, ConfigurationError, FlashbackError, ServiceError
+from flashback_async.routing import Endpoint
+from flashback_async.transport.executor import Journey
+from flashback_async.transport.operation import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from flashback_async.transport.executor import Answered, Executor
+    from flashback_async.transport.monitor import Monitor
+    from flashback_async.transport.operation import Operation
+
+
+class Runner:
+    """What every verb needs. One per running client; belongs to its loop.
+
+    Args:
+        executor: carries operations out.
+        monitor: counts.
+        attempts: attempts per operation.
+        total_timeout: seconds for a whole object or a metadata call, unless the call says otherwise.
+        max_in_flight: operations that may run at once.
+    """
+
+    def __init__(
+        self, executor: Executor, monitor: Monitor, *, attempts: int, total_timeout: float, max_in_flight: int
+    ) -> None:
+        self.executor = executor
+        self.monitor = monitor
+        self.attempts = attempts
+        self._total_timeout = total_timeout
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def journey(
+        self, *, timeout: float | None, endpoint: Endpoint | str | None, retry: bool, streamed: bool
+    ) -> Journey:
+        """The journey of one operation.
+
+        Args:
+            timeout: seconds for all of it; None: the default, which is none for streams; infinite: none.
+            endpoint: the only endpoint to use, or its id.
+            retry: whether a failed attempt may be followed by another one.
+            streamed: whether the caller reads the body at its own pace.
+        """
+        if timeout is None:
+            seconds = None if streamed else self._total_timeout
+        elif isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
+            seconds = None if timeout == float("inf") else float(timeout)
+        else:
+            raise ConfigurationError(f"timeout={timeout!r:.40} must be a number of seconds above 0")
+        pin = endpoint.id if isinstance(endpoint, Endpoint) else endpoint
+        if pin is not None and not isinstance(pin, str):
+            raise ConfigurationError(f"endpoint={endpoint!r:.80} is neither an Endpoint nor the id of one")
+        return Journey(
+            deadline=Deadline.after(seconds, now=self.executor.clock()),
+            attempts_left=self.attempts if retry else 1,
+            pin=pin,
+        )
+
+    async def call(
+        self, operation: Operation, *, timeout: float | None, endpoint: Endpoint | str | None, retry: bool
+    ) -> Answered:
+        """Run an operation whose answer is read whole."""
+        journey = self.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=False)
+        async with self.running():
+            return await self.executor.call(operation, journey)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold one of the places in flight, and count what comes of the operation in it.
+
+        Raises:
+            ClientClosedError: the client is closed.
+        """
+        self._check_open()
+        async with self._slots:
+            self._check_open()
+            monitor = self.monitor
+            monitor.in_flight += 1
+            self._idle.clear()
+            try:
+                yield
+            except ServiceError:
+                monitor.operations += 1
+                raise
+            except FlashbackError:
+                monitor.operations += 1
+                monitor.failed += 1
+                raise
+            else:
+                monitor.operations += 1
+            finally:
+                monitor.in_flight -= 1
+                if not monitor.in_flight:
+                    self._idle.set()
+
+    async def close(self, *, drain: float) -> None:
+        """Take no more operations, and wait at most `drain` seconds for those that run."""
+        self._closed = True
+        if drain > 0 and self.monitor.in_flight:
+            try:
+                async with asyncio.timeout(drain):
+                    await self._idle.wait()
+            except TimeoutError:
+                # Their connections are about to be closed; they learn it as an error of their own.
+                return
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosedError("the client is closed; start() it again, or make a new one")

@@ -1,0 +1,1 @@
+"""The shells that await: control plane, discovery, pool, executor. `routing` decides, this does."""

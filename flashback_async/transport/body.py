@@ -1,0 +1,98 @@
+"""The unread body of one answer, together with the lease and the attempt that it occupies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flashback_async.errors import EndpointConnectError, EndpointTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flashback_async.routing import Attempt, Outcome, Router
+    from flashback_async.transport.operation import Deadline
+    from flashback_async.transport.s3_call import Lease, RawBody
+
+# A half-open trial is decided by so much of a body (design: the verified end, or 1 MiB).
+CONFIRMED = 1_024 * 1_024
+
+
+class LeasedBody:
+    """Who holds the body holds the lease: end, error or close give it back, once, on every path.
+
+    Attributes:
+        fields: what the answer says of the object, in boto's names.
+        status: HTTP status of the answer.
+        length: bytes that the answer announced, None where it did not.
+        received: bytes read so far.
+    """
+
+    def __init__(
+        self,
+        raw: RawBody,
+        lease: Lease,
+        attempt: Attempt,
+        router: Router,
+        *,
+        fields: Mapping[str, object],
+        status: int,
+        clock: Callable[[], float],
+        stall_timeout: float,
+    ) -> None:
+        self.fields = fields
+        self.status = status
+        length = fields.get("ContentLength")
+        self.length = length if isinstance(length, int) else None
+        self.received = 0
+        self._raw = raw
+        self._lease = lease
+        self._attempt = attempt
+        self._router = router
+        self._clock = clock
+        self._stall_timeout = stall_timeout
+        self._started = clock()
+        self._ended = False
+
+    @property
+    def endpoint_id(self) -> str:
+        """Who serves it."""
+        return self._attempt.endpoint.id
+
+    async def read(self, deadline: Deadline) -> bytes:
+        """The next bytes as they arrive, empty at the verified end.
+
+        Raises:
+            EndpointTimeoutError: no byte came for the stall timeout.
+            EndpointConnectError: the connection broke, or the body is shorter than announced.
+            TimeoutError: the deadline passed; the endpoint is not to blame.
+        """
+        now = self._clock()
+        stalled_at = now + self._stall_timeout
+        async with asyncio.timeout_at(deadline.within(self._stall_timeout, now=now)) as timer:
+            try:
+                data = await self._raw.read()
+            except asyncio.CancelledError:
+                if timer.expired() and (deadline.at is None or stalled_at <= deadline.at):
+                    raise EndpointTimeoutError(
+                        f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes"
+                    ) from None
+                raise
+        if not data and self.length is not None and self.received < self.length:
+            raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
+        before, self.received = self.received, self.received + len(data)
+        if before < CONFIRMED <= self.received:
+            self._router.confirm(self._attempt, now=self._clock())
+        return data
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell how it ended and give everything back. Idempotent; the first outcome counts."""
+        if self._ended:
+            return
+        self._ended = True
+        now = self._clock()
+        self._raw.close()
+        self._lease.release()
+        self._router.finish(
+            self._attempt, outcome, now=now, bytes_moved=self.received, seconds=now - self._started
+        )

@@ -1,0 +1,67 @@
+"""What a verb asks for: one S3 operation with its parameters, and the time it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flashback_async.routing import OperationKind
+    from flashback_async.transport.upload import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One S3 operation.
+
+    Attributes:
+        name: in S3's spelling, such as `GetObject`.
+        kind: read or write.
+        bucket: bucket name, None where the operation has none.
+        key: object key, None where the operation has none.
+        parameters: in boto's names, without the body.
+        upload: the body to send, None where there is none.
+        streamed: whether the answer's body is handed on unread.
+        size: bytes of the body that moves, where known; weighs in the pick from 1 MiB on.
+    """
+
+    name: str
+    kind: OperationKind
+    bucket: str | None = None
+    key: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    upload: Upload | None = None
+    streamed: bool = False
+    size: int | None = None
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether a failed attempt may be followed by another one."""
+        return self.upload is None or self.upload.is_replayable
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One absolute moment for a whole operation; every wait in it derives from this.
+
+    Attributes:
+        at: seconds on the client's clock, None for never.
+    """
+
+    at: float | None = None
+
+    @classmethod
+    def after(cls, seconds: float | None, *, now: float) -> Deadline:
+        """The moment `seconds` from `now`; None for never."""
+        return cls(None if seconds is None else now + seconds)
+
+    def remaining(self, now: float) -> float:
+        """Seconds left; infinite where there is no deadline, negative once it has passed."""
+        return float("inf") if self.at is None else self.at - now
+
+    def within(self, seconds: float, *, now: float) -> float:
+        """The moment `seconds` from `now`, or the deadline if that comes first."""
+        moment = now + seconds
+        return moment if self.at is None else min(moment, self.at)

@@ -1,0 +1,88 @@
+"""The seam between the executor and S3: what an endpoint's client looks like from above.
+
+Above this line nobody knows boto, aiohttp or sockets. Tests put scripted endpoints behind it
+(`flashback_async.testing`). An implementation raises the errors of `flashback_async.errors`, with the outcome
+that they stand for, and leaves timers to its caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flashback_async.routing import Endpoint, OperationKind
+    from flashback_async.transport.operation import Operation
+
+
+class RawBody(Protocol):
+    """The unread body of an answer."""
+
+    async def read(self) -> bytes:
+        """The next bytes as they arrive, empty at the end.
+
+        Raises:
+            EndpointConnectError: the connection broke, or the body ended too early.
+        """
+
+    def close(self) -> None:
+        """Give the connection back: to the pool after the end, else closed. Idempotent, does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Answer:
+    """A successful answer.
+
+    Attributes:
+        fields: what the operation returns, in boto's names, without the body.
+        status: HTTP status.
+        body: the unread body of a streamed operation, None otherwise.
+    """
+
+    fields: Mapping[str, object]
+    status: int = 200
+    body: RawBody | None = None
+
+
+class Progress(Protocol):
+    """Told whenever a piece of an upload was handed to the connection."""
+
+    def __call__(self, *, complete: bool) -> None:
+        """`complete`: that was the last piece; what follows is waiting for the answer."""
+
+
+class S3Call(Protocol):
+    """One endpoint's client, reduced to the one thing the executor does with it."""
+
+    async def __call__(self, operation: Operation, *, progress: Progress) -> S3Answer:
+        """Send `operation` once, without retries and without timers.
+
+        Args:
+            operation: what to send.
+            progress: called whenever a piece of the upload was handed to the connection.
+
+        Raises:
+            OperationError: in the subclass that tells the outcome.
+        """
+
+
+class Lease(Protocol):
+    """The right to one connection of an endpoint. Whoever holds the body holds the lease."""
+
+    call: S3Call
+
+    def release(self) -> None:
+        """Give it back. Idempotent, does not wait."""
+
+
+class Leases(Protocol):
+    """Hands out leases; the pool of clients."""
+
+    async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> Lease:
+        """Wait at most `timeout` seconds for a connection to `endpoint`.
+
+        Raises:
+            PoolTimeoutError: none became free.
+        """

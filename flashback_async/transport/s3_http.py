@@ -1,0 +1,144 @@
+"""How botocore's requests reach the network: one aiohttp session for all endpoints.
+
+botocore's own session would be one per client, each with an SSL context of its own (~25 ms on the loop), and
+would follow redirects with the caller's signature. This one is plugged in through `AioConfig`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from aiobotocore.awsrequest import AioAWSResponse
+from multidict import CIMultiDict
+from yarl import URL
+
+from flashback_async.errors import EndpointConnectError, EndpointServerError, FlashbackError
+from flashback_async.transport.upload import UploadReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from botocore.awsrequest import AWSPreparedRequest
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class HttpSession:
+    """The connections of all endpoints. Belongs to the loop that opened it."""
+
+    def __init__(self, *, connect_timeout: float, ca_file: Path | None) -> None:
+        self._connect_timeout = connect_timeout
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the one SSL context, off the loop, and the session. Connects nowhere yet."""
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+        # Leases bound the connections; the connector's own queue would wait without a deadline.
+        connector = aiohttp.TCPConnector(
+            limit=0, limit_per_host=0, ssl=context, keepalive_timeout=30, enable_cleanup_closed=False
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            skip_auto_headers={"Content-Type"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def for_client(self, **_unused: object) -> BotoHttpSession:
+        """The face of this session that botocore makes for each client; what it asks for is set here."""
+        return BotoHttpSession(self)
+
+    async def send(self, request: AWSPreparedRequest) -> AioAWSResponse:
+        """Send one signed request as it is.
+
+        Raises:
+            EndpointConnectError: no connection, or it broke before the headers came.
+            EndpointServerError: the answer is a redirect; it is not followed with a signature.
+        """
+        assert self._session is not None, "opened before the first client is made"
+        headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
+        headers["Accept-Encoding"] = "identity"
+        body = request.body
+        try:
+            response = await self._session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+            )
+            if not request.stream_output:
+                await response.read()
+        except FlashbackError:
+            raise
+        except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError) as error:
+            if isinstance(error.__cause__, FlashbackError):
+                # Our own upload broke, inside aiohttp's writer; the endpoint has nothing to do with it.
+                raise error.__cause__ from None
+            raise connect_error(error, timeout=self._connect_timeout) from error
+        finally:
+            if isinstance(body, UploadReader):
+                body.close()
+        if response.status in _REDIRECTS:
+            response.close()
+            target = response.headers.get("Location", "nowhere").partition("?")[0]
+            raise EndpointServerError(
+                f"answered {response.status}, a redirect to {target!r}; requests that carry a signature stay "
+                "where they were sent",
+                status=response.status,
+            )
+        names = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
+        }
+        return AioAWSResponse(str(response.url), response.status, names, response)
+
+
+class BotoHttpSession:
+    """What aiobotocore expects of an HTTP session; all of them share one `HttpSession`."""
+
+    def __init__(self, shared: HttpSession) -> None:
+        self._shared = shared
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """The connections outlive the client: they belong to the pool."""
+
+    async def close(self) -> None:
+        """As above."""
+
+    async def send(self, request: AWSPreparedRequest) -> AioAWSResponse:
+        """Send through the shared session."""
+        return await self._shared.send(request)
+
+
+def connect_error(error: BaseException, *, timeout: float | None = None) -> EndpointConnectError:
+    """What a broken connection is called here, in words that name no header and no query."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError) and timeout is not None:
+        return EndpointConnectError(f"no connection within {timeout:g} s")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        text = cause.strerror or str(cause) or type(cause).__name__
+        return EndpointConnectError(f"cannot connect to {error.host}:{error.port}: {text}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return EndpointConnectError(f"the body broke off: {str(error).partition(chr(10))[0]}")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return EndpointConnectError("the connection was closed without an answer")
+    text = str(error).partition("\n")[0].partition("?")[0]
+    return EndpointConnectError(f"the connection failed: {text or type(error).__name__}")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

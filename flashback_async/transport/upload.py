@@ -1,0 +1,174 @@
+"""A body to send, from memory or from a file, which tells how far it got and can be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from flashback_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from flashback_async.transport.s3_call import Progress
+
+# One slice per call into the event loop: large enough to cost little, small enough to notice a stall.
+SLICE = 256 * 1_024
+
+Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
+
+
+class Upload:
+    """A body of known length. Opened anew for every attempt; nothing is open between attempts.
+
+    Attributes:
+        size: bytes.
+        is_replayable: whether it can be sent again after a failed attempt.
+    """
+
+    def __init__(
+        self, open_source: Callable[[], BinaryIO], size: int, *, in_memory: bytes | None = None
+    ) -> None:
+        self._open = open_source
+        self._in_memory = in_memory
+        self.size = size
+        self.is_replayable = True
+
+    @classmethod
+    async def of(cls, source: Source) -> Upload:
+        """Take what a caller gave: bytes, a path, or an open binary file (from its current position).
+
+        A file that cannot seek is read into memory, for it could not be sent again otherwise.
+
+        Raises:
+            ConfigurationError: not a source of bytes, or a path that cannot be read.
+        """
+        if isinstance(source, bytes | bytearray | memoryview):
+            data = bytes(source)
+            return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
+        if isinstance(source, str | os.PathLike):
+            return await asyncio.to_thread(cls._of_path, Path(source))
+        if callable(getattr(source, "read", None)):
+            return await asyncio.to_thread(cls._of_file, source)
+        raise ConfigurationError(
+            f"data={source!r:.80} is a {type(source).__name__}; give bytes, a path, or an open binary file"
+        )
+
+    @classmethod
+    def _of_path(cls, path: Path) -> Upload:
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise ConfigurationError(f"data={str(path)!r} cannot be read: {error.strerror}") from error
+        return cls(lambda: path.open("rb"), size)
+
+    @classmethod
+    def _of_file(cls, file: BinaryIO) -> Upload:
+        if getattr(file, "closed", False):
+            raise ConfigurationError(f"data={file!r:.80} is closed; open it, or give its path")
+        if hasattr(file, "encoding"):
+            raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
+        seekable = getattr(file, "seekable", None)
+        if seekable is None or not seekable():
+            data = file.read()
+            if not isinstance(data, bytes):
+                raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
+            return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
+        start = file.tell()
+        size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+        return cls(lambda: cast("BinaryIO", _Borrowed(file, start)), size)
+
+    @property
+    def in_slices(self) -> bool:
+        """Whether it leaves in several pieces, each of which is progress."""
+        return self._in_memory is None or len(self._in_memory) > SLICE
+
+    def reader(self, progress: Progress) -> bytes | UploadReader:
+        """The body for one attempt. Small ones are plain bytes, for they leave in one piece."""
+        if self._in_memory is not None and not self.in_slices:
+            return self._in_memory
+        return UploadReader(self._open, self.size, progress)
+
+
+class UploadReader:
+    """The body of one attempt: a file for whoever signs it, an async iterator for whoever sends it."""
+
+    def __init__(self, open_source: Callable[[], BinaryIO], size: int, progress: Progress) -> None:
+        self._open = open_source
+        self._file: BinaryIO | None = None
+        self._start = 0
+        self._size = size
+        self._progress = progress
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        return True
+
+    def read(self, amount: int = -1) -> bytes:
+        """Read synchronously, for a signature over the payload (plain http only)."""
+        return self._source().read(amount)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as a file does."""
+        file = self._source()
+        base = self._start if whence == os.SEEK_SET else 0
+        return file.seek(base + offset, whence) - self._start
+
+    def tell(self) -> int:
+        """Where the next byte comes from."""
+        return self._source().tell() - self._start
+
+    def close(self) -> None:
+        """Close what this attempt opened."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body in slices; each call for the next one tells that the last one left.
+
+        Raises:
+            ConfigurationError: the source became shorter while it was being sent, or cannot be read.
+        """
+        file = self._source()
+        in_memory = isinstance(file, io.BytesIO)
+        sent = 0
+        while sent < self._size:
+            wanted = min(SLICE, self._size - sent)
+            try:
+                data = file.read(wanted) if in_memory else await asyncio.to_thread(file.read, wanted)
+            except OSError as error:
+                raise ConfigurationError(f"data cannot be read after {sent} bytes: {error}") from error
+            if not data:
+                raise ConfigurationError(
+                    f"data ended after {sent} of {self._size} bytes; did it change?"
+                )
+            sent += len(data)
+            yield data
+            self._progress(complete=sent == self._size)
+
+    def _source(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._open()
+            self._start = self._file.tell()
+        return self._file
+
+
+class _Borrowed:
+    """A caller's open file: read from where the caller left it, never closed by us."""
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        file.seek(start)
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def close(self) -> None:
+        """The file is its owner's to close."""

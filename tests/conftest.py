@@ -1,0 +1,29 @@
+"""What every test gets: no environment of the machine, and aioresponses that works with new aiohttp."""
+
+from __future__ import annotations
+
+import os
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses.core
+import pytest
+
+
+class _MockedResponse(aiohttp.ClientResponse):
+    """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 made mandatory."""
+
+    def __init__(self, *args, **kwargs):
+        if "stream_writer" in aiohttp.ClientResponse.__init__.__kwdefaults__ or _WANTS_WRITER:
+            kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def _hermetic_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("FB_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))

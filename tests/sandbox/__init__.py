@@ -1,0 +1,1 @@
+"""Tests of the local Flashback: its servers inside the test's loop, and as real processes."""
