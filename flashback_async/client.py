@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Self
 
 from flashback_async.bucket import Bucket
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError
-from flashback_async.objects.lease import EndpointLease, lend
+from flashback_async.objects.endpoint_verbs import EndpointVerbs, Lending
 from flashback_async.objects.names import checked_bucket
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
 from flashback_async.objects.views import client_stats, endpoint_views
-from flashback_async.routing import Endpoint, OperationKind, Outcome, Router
+from flashback_async.routing import Endpoint, Router
 from flashback_async.transport.control_plane import ControlPlane
 from flashback_async.transport.discovery import Discovery
 from flashback_async.transport.discovery_source import ControlPlaneSource, StaticSource
 from flashback_async.transport.executor import Executor, Timeouts
 from flashback_async.transport.membership import Membership
 from flashback_async.transport.monitor import Monitor
-from flashback_async.transport.operation import Deadline
+from flashback_async.transport.probe import Prober
 from flashback_async.transport.trust import EndpointTrust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
-    from types import ModuleType, TracebackType
+    from pathlib import Path
+    from types import TracebackType
 
     from flashback_async.models import ClientStats, EndpointView
     from flashback_async.transport.discovery_source import EndpointSource
-    from flashback_async.transport.s3_pool import S3Pool
+    from flashback_async.transport.s3_call import Pool, PoolFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,13 @@ class _Running:
 
     loop: asyncio.AbstractEventLoop
     runner: Runner
-    pool: S3Pool
+    pool: Pool
     discovery: Discovery
     monitor: Monitor
     stack: AsyncExitStack
 
 
-class FlashbackClient(Verbs):
+class FlashbackClient(Verbs, EndpointVerbs):
     """An S3 client that sends every request to the endpoint that is best at the moment.
 
     ```python
@@ -65,12 +64,20 @@ class FlashbackClient(Verbs):
     Args:
         settings: everything that can be told; default: the `FB_*` variables.
         router: a table of endpoints to share with other clients; default: one of its own.
+        pool: makes what leads to the endpoints; default: aioboto3 clients. `flashback_async.testing` has one
+            that leads to endpoints in memory.
 
     Raises:
         ConfigurationError: a setting cannot work, or there are no credentials.
     """
 
-    def __init__(self, settings: FlashbackSettings | None = None, *, router: Router | None = None) -> None:
+    def __init__(
+        self,
+        settings: FlashbackSettings | None = None,
+        *,
+        router: Router | None = None,
+        pool: PoolFactory | None = None,
+    ) -> None:
         if settings is not None and not isinstance(settings, FlashbackSettings):
             raise ConfigurationError(
                 f"settings={settings!r:.80} is a {type(settings).__name__}; give FlashbackSettings(...)"
@@ -82,6 +89,7 @@ class FlashbackClient(Verbs):
             self.settings.credentials()
         self._random = Random()  # noqa: S311  # spreads load and retries, guards nothing
         self._router = router if router is not None else Router(random=self._random.random)
+        self._make_pool = pool
         self._changing = asyncio.Lock()
         self._running: _Running | None = None
 
@@ -129,86 +137,6 @@ class FlashbackClient(Verbs):
             await running.stack.aclose()
             running.monitor.drain()
 
-    async def pick_endpoint(
-        self, bucket: str | None = None, *, kind: OperationKind = OperationKind.READ
-    ) -> Endpoint:
-        """The endpoint that is best now for that bucket and kind. Takes no permit and counts nothing.
-
-        Raises:
-            NoEndpointAvailableError: the table is empty.
-        """
-        running = self._here()
-        if bucket is not None:
-            running.discovery.want_bucket(checked_bucket(bucket))
-        return self._router.best(bucket, kind, now=running.loop.time())
-
-    def lease_endpoint(
-        self,
-        bucket: str | None = None,
-        *,
-        kind: OperationKind = OperationKind.READ,
-        tried: Sequence[Endpoint | str] = (),
-        timeout: float | None = None,
-    ) -> AbstractAsyncContextManager[EndpointLease]:
-        """Lend an endpoint to a client of your own, as one attempt of the router's.
-
-        ```python
-        async with client.lease_endpoint("bucket") as lease:
-            await my_own_client.get(lease.endpoint.url)
-        ```
-
-        How the block ends is what the router learns: a normal end is a success, boto's and aiohttp's errors
-        are classified as ours are, a cancellation and everything unknown (a bare `TimeoutError` too) says
-        nothing. Set `lease.outcome` to say it yourself.
-
-        Args:
-            bucket: S3 bucket name, None for any.
-            kind: read or write.
-            tried: endpoints that already failed this request.
-            timeout: seconds to wait where every endpoint is at its rate limit.
-
-        Raises:
-            NoEndpointAvailableError: the table is empty.
-            ThrottledError: every endpoint stays at its rate limit for longer than `timeout`.
-        """
-        running = self._here()
-        if bucket is not None:
-            running.discovery.want_bucket(checked_bucket(bucket))
-        clock = running.loop.time
-        seconds = self.settings.pool_timeout if timeout is None else timeout
-        return lend(
-            self._router,
-            bucket,
-            kind,
-            tried=frozenset(row.id if isinstance(row, Endpoint) else row for row in tried),
-            deadline=Deadline.after(seconds, now=clock()),
-            clock=clock,
-            sleep=asyncio.sleep,
-            classify=_outcome_of_foreign,
-        )
-
-    def report_failure(self, endpoint: Endpoint | str, error: BaseException | None = None) -> None:
-        """Tell that a request of your own failed at `endpoint`.
-
-        Counts only while its breaker is closed. An `error` that is not the endpoint's fault (a 404, say)
-        counts as what it is; without one, the endpoint is taken to be at fault.
-        """
-        running = self._here()
-        outcome = Outcome.ENDPOINT_FAULT
-        if isinstance(error, TimeoutError):
-            outcome = Outcome.TIMEOUT
-        elif error is not None:
-            outcome = _outcome_of_foreign(error)
-        self._router.report(_id_of(endpoint), outcome, now=running.loop.time())
-        if outcome.is_fault:
-            running.discovery.request_refresh()
-        running.monitor.drain()
-
-    def report_success(self, endpoint: Endpoint | str, *, first_byte: float | None = None) -> None:
-        """Tell that a request of your own succeeded at `endpoint`; `first_byte`: seconds to its headers."""
-        now = self._here().loop.time()
-        self._router.report(_id_of(endpoint), Outcome.SUCCESS, now=now, first_byte=first_byte)
-
     def bucket(self, name: str) -> Bucket:
         """The same verbs, bound to one bucket."""
         return Bucket(self, checked_bucket(name))
@@ -240,8 +168,23 @@ class FlashbackClient(Verbs):
         """
         await self._here().discovery.refresh()
 
+    def _idle_endpoints(self) -> list[Endpoint]:
+        """Those whose distance no traffic measures at the moment."""
+        rows = self._router.snapshot(now=asyncio.get_running_loop().time()).endpoints
+        return [row.endpoint for row in rows if not row.in_flight and not row.streaming]
+
     def _started(self) -> Runner:
         return self._here().runner
+
+    def _lending(self) -> Lending:
+        running = self._here()
+        return Lending(
+            self._router,
+            running.discovery,
+            running.monitor,
+            clock=running.loop.time,
+            patience=self.settings.pool_timeout,
+        )
 
     def _here(self) -> _Running:
         running = self._running
@@ -254,18 +197,21 @@ class FlashbackClient(Verbs):
             )
         return running
 
-    async def _wire(self, stack: AsyncExitStack) -> tuple[Runner, S3Pool, Discovery, Monitor]:
+    async def _wire(self, stack: AsyncExitStack) -> tuple[Runner, Pool, Discovery, Monitor]:
         """Make the parts and start them; `stack` takes them down again in reverse."""
-        # boto takes a third of a second to import: paid when a client starts, off the loop.
-        s3_pool = await asyncio.to_thread(_import_pool)
         settings, router, loop = self.settings, self._router, asyncio.get_running_loop()
+        # Off the loop, and only now: boto takes a third of a second to import, the authorities 25 ms.
+        make_pool, tls = self._make_pool, None
+        if make_pool is None:
+            make_pool = await asyncio.to_thread(_import_pool)
+            tls = await asyncio.to_thread(_tls_context, settings.ca_file)
         monitor = Monitor(router)
-        pool = s3_pool.S3Pool(settings, clock=loop.time)
+        pool = make_pool(settings, tls=tls, clock=loop.time)
         stack.push_async_callback(pool.close)
         await pool.open()
         membership = Membership(router, monitor, on_change=pool.track)
         discovery = Discovery(
-            self._source(stack),
+            self._source(stack, tls),
             membership,
             interval=settings.discovery_interval,
             timeout=settings.discovery_timeout,
@@ -275,6 +221,13 @@ class FlashbackClient(Verbs):
         stack.push_async_callback(discovery.aclose)
         await discovery.start()
         await pool.ready()
+        if settings.probes:
+            prober = Prober(
+                membership, self._idle_endpoints, clock=loop.time, random=self._random.random, ssl_context=tls
+            )
+            stack.push_async_callback(prober.aclose)
+            membership.on_join = prober.wake
+            prober.start()
         executor = Executor(
             router,
             pool,
@@ -298,29 +251,29 @@ class FlashbackClient(Verbs):
         )
         return runner, pool, discovery, monitor
 
-    def _source(self, stack: AsyncExitStack) -> EndpointSource:
+    def _source(self, stack: AsyncExitStack, tls: ssl.SSLContext | None) -> EndpointSource:
         settings = self.settings
         if not settings.has_control_plane():
             return StaticSource(settings.endpoints)
         control_plane = ControlPlane.from_settings(
-            settings, clock=asyncio.get_running_loop().time, random=self._random.random
+            settings,
+            clock=asyncio.get_running_loop().time,
+            random=self._random.random,
+            ssl_context=tls,
         )
         stack.push_async_callback(control_plane.aclose)
         trust = EndpointTrust.from_settings(settings)
         return ControlPlaneSource(control_plane, trust, settings, clock=asyncio.get_running_loop().time)
 
 
-def _import_pool() -> ModuleType:
-    from flashback_async.transport import s3_pool  # noqa: PLC0415  # boto is loaded when a client starts
-
-    return s3_pool
-
-
-def _outcome_of_foreign(error: BaseException) -> Outcome:
-    from flashback_async.transport.s3_errors import outcome_of_foreign  # noqa: PLC0415  # as above
-
-    return outcome_of_foreign(error, now=datetime.now(UTC))
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigurationError(f"ca_file={str(ca_file)!r} holds no usable certificates: {error}") from error
 
 
-def _id_of(endpoint: Endpoint | str) -> str:
-    return endpoint.id if isinstance(endpoint, Endpoint) else endpoint
+def _import_pool() -> PoolFactory:
+    from flashback_async.transport.s3_pool import S3Pool  # noqa: PLC0415  # boto is loaded when a client starts
+
+    return S3Pool

@@ -1,7 +1,8 @@
-"""What every test gets: no environment of the machine, and aioresponses that works with new aiohttp."""
+"""What every test gets: nothing of this machine's environment, and aioresponses that fits aiohttp."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from unittest.mock import Mock
 
@@ -9,18 +10,20 @@ import aiohttp
 import aioresponses.core
 import pytest
 
+if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
 
-class _MockedResponse(aiohttp.ClientResponse):
-    """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 made mandatory."""
+    class _MockedResponse(aiohttp.ClientResponse):
+        """aioresponses 0.7.9 does not know the argument that aiohttp 3.14 made mandatory."""
 
-    def __init__(self, *args, **kwargs):
-        if "stream_writer" in aiohttp.ClientResponse.__init__.__kwdefaults__ or _WANTS_WRITER:
+        def __init__(self, *args, **kwargs):
             kwargs.setdefault("stream_writer", Mock(output_size=0))
-        super().__init__(*args, **kwargs)
+            super().__init__(*args, **kwargs)
+
+    aioresponses.core.ClientResponse = _MockedResponse
 
 
 @pytest.fixture(autouse=True)
-def _hermetic_environment(monkeypatch, tmp_path):
+def hermetic_environment(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.startswith(("FB_", "AWS_")):
             monkeypatch.delenv(name)

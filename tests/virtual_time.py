@@ -12,7 +12,7 @@ def test_something():
     assert virtual_time.run(scenario()) == 3600.0
 
 
-@virtual_time.test            # the same for a test that is a coroutine function; fixtures work as ever
+@virtual_time.scenario        # the same for a test that is a coroutine function; fixtures work as ever
 async def test_something_else(): ...
 ```
 
@@ -129,12 +129,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(
-    scenario: Coroutine[Any, Any, T], *, start: float = 0.0, limit: float = 100_000.0, leftovers: bool = False
+    main: Coroutine[Any, Any, T], *, start: float = 0.0, limit: float = 100_000.0, leftovers: bool = False
 ) -> T:
-    """Run `scenario` to its end in a fresh loop with virtual time; returns its result.
+    """Run `main` to its end in a fresh loop with virtual time; returns its result.
 
     Args:
-        scenario: the coroutine.
+        main: the coroutine.
         start: seconds on the clock at the beginning.
         limit: seconds that may pass before the run is given up.
         leftovers: whether it may leave tasks running (they are cancelled).
@@ -145,8 +145,8 @@ def run(
         LeftoverError: tasks were left running.
     """
 
-    async def main() -> T:
-        result = await scenario
+    async def watched() -> T:
+        result = await main
         for _ in range(3):  # what is about to end may end
             await asyncio.sleep(0)
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -155,35 +155,36 @@ def run(
         return result
 
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start=start, limit=limit)) as runner:
-        return runner.run(main())
+        return runner.run(watched())
 
 
-def test(
+def scenario(
     function: Callable[..., Awaitable[None]] | None = None, *, start: float = 0.0, leftovers: bool = False
 ) -> Callable[..., Any]:
     """Decorator: run an async test in virtual time. Its fixtures must not be async."""
 
-    def decorate(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-        if not inspect.iscoroutinefunction(scenario):
-            raise TypeError(f"{scenario!r} is no coroutine function")
+    def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+        if not inspect.iscoroutinefunction(test):
+            raise TypeError(f"{test!r} is no coroutine function")
 
-        @functools.wraps(scenario)
+        @functools.wraps(test)
         def in_virtual_time(*args: Any, **kwargs: Any) -> None:
-            run(scenario(*args, **kwargs), start=start, leftovers=leftovers)
+            run(test(*args, **kwargs), start=start, leftovers=leftovers)
 
         return in_virtual_time
 
     return decorate(function) if function is not None else decorate
 
 
-test.__test__ = False  # a decorator, whatever module imports it
-
-
 def _described(loop: asyncio.AbstractEventLoop) -> str:
-    """Every unfinished task and the line where it waits."""
-    lines = []
-    for task in asyncio.all_tasks(loop):
-        stack = task.get_stack(limit=1)
-        where = f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else "not begun"
-        lines.append(f"{task.get_name()} at {where}")
-    return "; ".join(sorted(lines)) or "nobody"
+    """Every unfinished task and the innermost line where it waits."""
+    waiting = (f"{task.get_name()} at {_place(task.get_coro())}" for task in asyncio.all_tasks(loop))
+    return "; ".join(sorted(waiting)) or "nobody"
+
+
+def _place(coroutine: Any) -> str:
+    frames = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.append(f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}")
+        coroutine = coroutine.cr_await
+    return " > ".join(frames) or "its end"

@@ -84,6 +84,11 @@ class ByteRange(NamedTuple):
             "(start, None) for the rest, or (-n, None) for the last n bytes"
         )
 
+    def within(self, total: int) -> tuple[int, int]:
+        """Start and stop in an object of `total` bytes; start is beyond stop where nothing of it exists."""
+        start = max(0, total + self.start) if self.start < 0 else self.start
+        return start, total if self.stop is None else min(self.stop, total)
+
     def header(self) -> str:
         """As the HTTP header says it, with both ends included."""
         if self.start < 0:

@@ -2,14 +2,13 @@
 
 A body that stalls, breaks or ends too early goes on at the next endpoint, at the exact byte, with `Range` and
 `If-Match`. Gateways may ignore either (rclone answers a range with status 200, and ignores `If-Match`), so
-every answer says for itself what it is: its position is read from `Content-Range` or its length, and ETag,
-length and modification time must be those of the first answer. Bytes of two versions are never mixed.
+every answer says for itself what it is (`position`), and its ETag, length and modification time must be those
+of the first answer. Bytes of two versions are never mixed.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from flashback_async.errors import (
     ClientClosedError,
@@ -19,42 +18,26 @@ from flashback_async.errors import (
     OperationError,
     ServiceError,
 )
-from flashback_async.objects.info import number, object_info, text
+from flashback_async.objects.info import object_info
 from flashback_async.objects.names import ByteRange
+from flashback_async.objects.position import identity_of, matches, position_of
 from flashback_async.routing import OperationKind, Outcome
-from flashback_async.transport.operation import Operation
+from flashback_async.transport.body import CONFIRMED
+from flashback_async.transport.operation import Journey, Operation
 from flashback_async.transport.outcomes import outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from flashback_async.models import ObjectInfo
+    from flashback_async.objects.position import Position
     from flashback_async.objects.runner import Runner
     from flashback_async.routing import Endpoint
     from flashback_async.transport.body import LeasedBody
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_PARTIAL = 206
 # What a store answers to a resumed read when the object is not the one that was being read.
 _CHANGED_STATUS = frozenset({404, 412, 416})
-
-
-class Position(NamedTuple):
-    """What part of which object an answer carries. `total` is None where the answer does not tell."""
-
-    start: int
-    length: int
-    total: int | None
-
-
-class Identity(NamedTuple):
-    """What must not change between the answers that make up one body."""
-
-    etag: str | None
-    last_modified: object
-    total: int | None
 
 
 class ObjectStream:
@@ -97,6 +80,7 @@ class ObjectStream:
         self._streamed = streamed
         self._body: LeasedBody | None = None
         self._running: AbstractAsyncContextManager[None] | None = None
+        self._closed = False
         self._skip = 0
         self._left = 0
         self._fresh = 0
@@ -123,7 +107,7 @@ class ObjectStream:
         self._journey = self._runner.journey(
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
-        running = self._runner.running()
+        running = self._runner.running(self._operation(self._range, None), self._journey.deadline)
         await running.__aenter__()
         self._running = running
         try:
@@ -137,20 +121,28 @@ class ObjectStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the connection, whether the end was reached or not."""
+        self._closed = True
         if self._body is not None:
             self._body.end(Outcome.CANCELLED)
         if self._running is not None:
             await self._running.__aexit__(kind, error, trace)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they arrive, in pieces of whatever size.
+    def __aiter__(self) -> Self:
+        """The stream is its own iterator: leaving a loop early leaves nothing behind."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The bytes as they arrive, in pieces of whatever size.
 
         Raises:
             ObjectChangedError: the object was replaced while it was being read.
             OperationError: the stream broke and no endpoint could continue it.
+            ClientClosedError: the stream was left.
         """
-        while data := await self.read_some():
-            yield data
+        data = await self.read_some()
+        if not data:
+            raise StopAsyncIteration
+        return data
 
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
@@ -161,6 +153,8 @@ class ObjectStream:
         """The next bytes as they arrive; empty at the end. Raises what iteration raises."""
         while self._left:
             body = self._opened()
+            if self._closed:
+                raise ClientClosedError("the stream was left; read it inside its block")
             try:
                 data = await body.read(self._journey.deadline)
             except OperationError as error:
@@ -201,69 +195,68 @@ class ObjectStream:
         self.info = object_info(self._bucket, self._key, body.fields, size=total or 0)
         self._identity = identity_of(body.fields, total)
         wanted = self._range or ByteRange()
-        size = position.start + position.length if total is None else total
-        first = max(0, size + wanted.start) if wanted.start < 0 else wanted.start
-        stop = size if wanted.stop is None else min(wanted.stop, size)
+        first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
         self._left = self.length
         self._skip = first - position.start
         if not self._left:
             body.end(Outcome.SUCCESS)
+        elif self._skip < 0:
+            body.end(Outcome.CALLER_FAULT)
+            raise self._told(IntegrityError(f"asked for {wanted}, {body.endpoint_id} sent {position}"))
 
     async def _resume(self, body: LeasedBody, error: OperationError) -> None:
         """Go on at the next endpoint, at the first byte that is missing."""
         body.end(outcome_of(error))
         journey, executor = self._journey, self._runner.executor
         if self._fresh and self._retry:
-            # What fails after progress is a new failure; only failures in a row use up the attempts.
-            journey.attempts_left = self._runner.attempts
+            # What fails after progress is a new failure; only failures in a row use up the attempts. A few
+            # bytes spare no delay: endpoints that break at once would be asked without end and pause.
+            journey.renew(self._runner.attempts, hops=self._fresh < CONFIRMED)
         self._fresh = 0
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
         operation = self._operation(rest, self._identity.etag)
-        await executor.recover(operation, journey, error, body.endpoint_id, 0.0)
+        await executor.recover(operation, journey, error, body.endpoint_id, body.elapsed)
         try:
             fresh = self._body = await executor.open(operation, journey)
         except ServiceError as refusal:
             if refusal.status in _CHANGED_STATUS:
                 raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
             raise
-        position = await self._position(fresh, rest, self._identity.total)
+        try:
+            position = await self._position(fresh, rest, self._identity.total)
+        except OperationError:
+            fresh.end(Outcome.CANCELLED)
+            raise
         now = identity_of(fresh.fields, position.total)
         if not matches(self._identity, now):
             fresh.end(Outcome.CANCELLED)
             raise self._changed(f"it was {self._identity}, {fresh.endpoint_id} has {now}", offset)
-        if position.start > offset or position.start + position.length < stop:
+        if position.start > offset or position.stop < stop:
             fresh.end(Outcome.CALLER_FAULT)
             raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)
         self._skip = offset - position.start
         self._runner.monitor.resumed += 1
 
     async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
-        """Where the bytes of an answer belong, from what the answer itself says."""
-        match = _CONTENT_RANGE.fullmatch(text(body.fields, "ContentRange") or "")
-        if match is not None:
-            start, last, size = match.groups()
-            return Position(int(start), int(last) + 1 - int(start), None if size == "*" else int(size))
-        length = body.length or 0
-        if asked is None:
-            return Position(0, length, length)
-        if total is None:
-            total = await self._size(body)
-        stop = total if asked.stop is None else min(asked.stop, total)
-        start = max(0, total + asked.start) if asked.start < 0 else asked.start
-        if body.status == _PARTIAL or (length == stop - start and length != total):
-            return Position(start, length, total)
-        return Position(0, length, length)
+        """Where the bytes of an answer belong; the size is asked for where it does not tell."""
+        position = position_of(body.fields, body.status, asked, total)
+        if position is None:
+            position = position_of(body.fields, body.status, asked, await self._size(body))
+        assert position is not None, "the size settles it"
+        return position
 
     async def _size(self, body: LeasedBody) -> int:
-        """Ask for the size of the object, of an endpoint whose answer to a range does not tell it."""
+        """The size of the object, as the endpoint tells it whose answer to a read does not."""
         operation = Operation("HeadObject", OperationKind.READ, self._bucket, self._key)
-        journey = self._runner.journey(
-            timeout=None, endpoint=body.endpoint_id, retry=self._retry, streamed=False
-        )
-        return number((await self._runner.executor.call(operation, journey)).fields, "ContentLength")
+        attempts = self._runner.attempts if self._retry else 1
+        journey = Journey(deadline=self._journey.deadline, attempts_left=attempts, pin=body.endpoint_id)
+        size = (await self._runner.executor.call(operation, journey)).fields.get("ContentLength")
+        if not isinstance(size, int):
+            raise self._told(IntegrityError(f"{body.endpoint_id} does not tell how long the object is"))
+        return size
 
     def _operation(self, asked: ByteRange | None, etag: str | None) -> Operation:
         parameters: dict[str, object] = {}
@@ -285,17 +278,6 @@ class ObjectStream:
 
     def _told(self, error: OperationError) -> OperationError:
         error.operation, error.bucket, error.key = "GetObject", self._bucket, self._key
+        error.endpoint = self._opened().endpoint_id
         error.attempts = tuple(self._journey.failures)
         return error
-
-
-def identity_of(fields: Mapping[str, object], total: int | None) -> Identity:
-    """What an answer says of the version that it carries."""
-    return Identity(text(fields, "ETag"), fields.get("LastModified"), total)
-
-
-def matches(first: Identity, other: Identity) -> bool:
-    """Whether two answers carry the same version; what one of them does not tell cannot differ."""
-    return all(
-        one == two for one, two in zip(first, other, strict=True) if one is not None and two is not None
-    )

@@ -6,10 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import ClientClosedError, ConfigurationError, FlashbackError, ServiceError
+from flashback_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    FlashbackError,
+    ServiceError,
+)
 from flashback_async.routing import Endpoint
-from flashback_async.transport.executor import Journey
-from flashback_async.transport.operation import Deadline
+from flashback_async.transport.operation import Deadline, Journey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,20 +78,22 @@ class Runner:
     ) -> Answered:
         """Run an operation whose answer is read whole."""
         journey = self.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=False)
-        async with self.running():
+        async with self.running(operation, journey.deadline):
             return await self.executor.call(operation, journey)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, operation: Operation, deadline: Deadline) -> AsyncIterator[None]:
         """Hold one of the places in flight, and count what comes of the operation in it.
 
         Raises:
             ClientClosedError: the client is closed.
+            DeadlineExceededError: no place became free in time.
         """
         self._check_open()
-        async with self._slots:
+        await self._take_place(operation, deadline)
+        monitor = self.monitor
+        try:
             self._check_open()
-            monitor = self.monitor
             monitor.in_flight += 1
             self._idle.clear()
             try:
@@ -104,6 +111,8 @@ class Runner:
                 monitor.in_flight -= 1
                 if not monitor.in_flight:
                     self._idle.set()
+        finally:
+            self._slots.release()
 
     async def close(self, *, drain: float) -> None:
         """Take no more operations, and wait at most `drain` seconds for those that run."""
@@ -115,6 +124,22 @@ class Runner:
             except TimeoutError:
                 # Their connections are about to be closed; they learn it as an error of their own.
                 return
+
+    async def _take_place(self, operation: Operation, deadline: Deadline) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
+        try:
+            async with asyncio.timeout_at(deadline.at):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"{self.monitor.in_flight} operations run and none ended in time; close streams, or raise "
+                "max_in_flight",
+                operation=operation.name,
+                bucket=operation.bucket,
+                key=operation.key,
+            ) from None
 
     def _check_open(self) -> None:
         if self._closed:

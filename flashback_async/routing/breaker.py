@@ -154,6 +154,11 @@ class Breaker:
         elif self.state is BreakerState.CLOSED:
             self._count(outcome, now)
 
+    def hasten(self, now: float) -> None:
+        """Admit the trial of an open breaker at once: somebody else saw the endpoint come back."""
+        if self.state is BreakerState.OPEN:
+            self.retry_at = min(self.retry_at, now)
+
     def _end_trial(self, outcome: Outcome, now: float) -> None:
         self._trial = None
         if outcome.proves_alive:

@@ -2,7 +2,9 @@
 
 The expected first byte is `floor + excess`. The floor (least of the last samples) is distance: it does not
 change with load and must not be scaled by it. The excess is everything above it: queueing, a brownout, a
-penalty. Only the excess is smoothed, fades when nobody confirms it, and is scaled with requests in flight.
+penalty. Only the excess is smoothed, fades when nobody confirms it, and is scaled with requests in flight. It
+fades to the median of the last samples rather than to nothing: else an endpoint that is left alone looks
+better than it ever was, and takes a few percent of the traffic for it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class LatencyFigure:
         "_samples",
         "_shifted_floor",
         "_updated",
+        "_usual",
         "deviation",
         "floor",
         "outcomes",
@@ -39,6 +42,7 @@ class LatencyFigure:
         self._samples: deque[tuple[float, float | None]] = deque(maxlen=policy.floor_samples)
         self._shifted_floor: float | None = None
         self._excess = 0.0
+        self._usual = 0.0
         self._updated: float | None = None
         self.floor: float | None = None
         self.deviation = 0.0
@@ -51,10 +55,11 @@ class LatencyFigure:
         return max(0.0, self._shifted_floor + published)
 
     def excess(self, now: float) -> float:
-        """The excess at `now`: what was last known, faded."""
-        if self._updated is None or not self._excess:
+        """The excess at `now`: what was last known, faded to what is usual here."""
+        if self._updated is None:
             return 0.0
-        return self._excess * exp(-max(0.0, now - self._updated) / self._policy.decay_time)
+        faded = exp(-max(0.0, now - self._updated) / self._policy.decay_time)
+        return self._usual + (self._excess - self._usual) * faded
 
     def observe(self, first_byte: float, now: float, *, published: float | None = None) -> None:
         """Learn from one answer that took `first_byte` seconds to its headers."""
@@ -70,6 +75,8 @@ class LatencyFigure:
         self.deviation += weight * (abs(error) - self.deviation)
         self._excess = min(policy.penalty_limit, max(0.0, excess + weight * error))
         self._updated = now
+        middle = sorted(sample for sample, _ in self._samples)[len(self._samples) // 2]
+        self._usual = min(middle - floor, policy.usual_share * policy.window_minimum)
 
     def penalise(self, elapsed: float, now: float) -> None:
         """A failure after `elapsed` seconds: it must not look faster than an answer."""
@@ -80,7 +87,7 @@ class LatencyFigure:
 
     def forgive(self, now: float) -> None:
         """The endpoint has proved healthy after a failure: what was learned from failures is void."""
-        self._excess = 0.0
+        self._excess = self._usual
         self._updated = now
 
     def _weight(self, elapsed: float) -> float:

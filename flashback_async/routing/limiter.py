@@ -30,7 +30,7 @@ class Limiter:
         self._tokens = 0.0
         self._refilled_at = 0.0
         self._reduced_at = 0.0
-        self._blocked_until = 0.0
+        self._blocked_until = float("-inf")
         self._admitted: dict[int, int] = {}
 
     def wait(self, now: float) -> float:
@@ -60,7 +60,7 @@ class Limiter:
             self._blocked_until = max(self._blocked_until, now + min(retry_after, policy.retry_after_limit))
         if self.rate is None:
             self.rate = max(policy.limiter_minimum, policy.limiter_share * self._recent_rate(now))
-        elif admitted_at >= self._reduced_at:
+        elif admitted_at > self._reduced_at:
             self._refill(now)
             self.rate = max(policy.limiter_minimum, policy.limiter_share * self.rate)
         else:

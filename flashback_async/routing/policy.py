@@ -27,6 +27,8 @@ class RoutingPolicy:
         smoothing_limit: largest weight of one sample; 0.2 forgets a slow answer in some ten.
         smoothing_time: samples closer together than this share their weight.
         decay_time: an excess nobody confirms fades with this time constant.
+        usual_share: what an excess fades to is at most this share of the narrowest window, so that an
+            endpoint that was slow for long can come back.
         penalty: least excess after a failure, so that fast errors do not look fast; 0.25 s is forgiven
             in about 6 s, 1 s would take 34 s for the same tail.
         penalty_limit: largest excess.
@@ -68,6 +70,7 @@ class RoutingPolicy:
     smoothing_limit: float = 0.2
     smoothing_time: float = 0.25
     decay_time: float = 10.0
+    usual_share: float = 0.5
     penalty: float = 0.25
     penalty_limit: float = 5.0
     silence_minimum: float = 0.15

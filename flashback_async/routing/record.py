@@ -68,7 +68,7 @@ class EndpointRecord:
         self._throughput = {kind: ThroughputFigure(policy) for kind in OperationKind}
         self._quick_in_flight = 0
         self._busy_since = 0.0
-        self._last_answer = 0.0
+        self._last_answer = float("-inf")
 
     @property
     def load(self) -> int:

@@ -64,11 +64,14 @@ class Router:
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
 
-        No breaker is touched: a probe that fails says less than a request that succeeds.
+        A failure touches no breaker: it says less than a request that succeeds. The first success after a
+        failure lets an open breaker admit its trial at once: the endpoint was away, and it is back.
         """
         with self._lock:
             record = self._table.records.get(endpoint_id)
             if record is not None:
+                if record.probe_failed and rtt is not None:
+                    record.breaker.hasten(now)
                 record.probe_rtt = rtt
                 record.probed_at = now
                 record.probe_failed = rtt is None

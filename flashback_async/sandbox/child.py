@@ -78,9 +78,8 @@ class Child:
             await _tell(self._process.stdin, self.config)
             self._admin_port = json.loads(await _first_line(self._process.stdout))["admin_port"]
         except (TimeoutError, ValueError) as error:
-            status = self._process.poll()
             self.kill()
-            how = "was not ready in time" if status is None else f"ended with status {status}"
+            how = "was not ready in time" if isinstance(error, TimeoutError) else "ended at its start"
             tail = self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
             raise SandboxError(f"{self.name} {how}; its log says:\n{tail}") from error
         except BaseException:

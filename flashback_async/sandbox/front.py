@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flashback_async.sandbox.exchange import Exchange, reset
 from flashback_async.sandbox.faults import Ask, Faults
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import ssl
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Sequence
+
+_PATIENCE: Final = 0.5
+"""Seconds that closing waits for tasks whose connections it has reset."""
 
 
 class Front:
@@ -40,7 +43,7 @@ class Front:
         self._tls = tls
         self._faults: Faults | None = None
         self._server: asyncio.Server | None = None
-        self._writers: set[StreamWriter] = set()
+        self._connections: dict[asyncio.Task[None], StreamWriter] = {}
         self._up = Pacer()
         self._down = Pacer()
 
@@ -61,14 +64,22 @@ class Front:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in tuple(self._writers):
+        for writer in self._connections.values():
             reset(writer)
+
+    async def aclose(self) -> None:
+        """Close, and wait a moment for the connections' tasks; what then still sleeps ends with the loop."""
+        self.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_PATIENCE)
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         # Next to nothing: what `drain` let pass is with the kernel, so that a reset comes after the bytes
         # before it. Not zero: asyncio's TLS transport then never resumes (CPython 3.11).
         writer.transport.set_write_buffer_limits(high=1, low=0)
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None, "asyncio serves every connection in a task"
+        self._connections[task] = writer
         client = str((writer.get_extra_info("peername") or ("",))[0])
         try:
             # A client may vanish or break HTTP at any byte; its connection ends then, and that is all.
@@ -77,7 +88,7 @@ class Front:
                     if not await self._exchange(head, client, reader, writer):
                         break
         finally:
-            self._writers.discard(writer)
+            del self._connections[task]
             writer.close()
 
     async def _exchange(self, head: Head, client: str, reader: StreamReader, writer: StreamWriter) -> bool:

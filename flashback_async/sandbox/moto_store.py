@@ -54,7 +54,7 @@ class MotoService:
         for name in buckets:
             self._put(name)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing to do: the server's threads end with the process."""
 
     def _put(self, name: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
 _POLL: Final = 0.01
 """Seconds between two looks whether rclone listens; it says so nowhere a program could wait for."""
 
+_PR_SET_PDEATHSIG: Final = 1
+"""From linux/prctl.h."""
+
 
 class RcloneService:
-    """rclone as a child of this process, in this process's group: they end together."""
+    """rclone as a child of this process: they end together."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._directory = Path(config["directory"])
@@ -32,7 +37,12 @@ class RcloneService:
         command += ["--auth-key", f"{config['key_id']},{config['key_secret']}"]
         # Buckets are directories that come and go behind rclone's back.
         command += ["--dir-cache-time", "0s", str(self._directory)]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 - the program that find_rclone found
+        self._process = subprocess.Popen(  # noqa: S603 - the program that `rclone_program` found
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread so far
+        )
 
     async def listening(self, host: str, port: int) -> None:
         """Return when the port accepts connections. Raises `SandboxError` if rclone ends instead."""
@@ -62,10 +72,15 @@ class RcloneService:
         for name in buckets:
             await self.create_bucket(name)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End rclone."""
         self._process.kill()
         self._process.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def start(config: dict[str, Any]) -> RcloneService:

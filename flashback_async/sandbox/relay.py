@@ -47,8 +47,9 @@ class Relay:
 
     def close(self) -> None:
         """Close the kept connections."""
-        while self._idle:
-            self._idle.pop().writer.transport.abort()
+        for connection in self._idle:
+            connection.writer.transport.abort()
+        self._idle.clear()
 
     async def _exchange(self, connection: _Connection, request: Request) -> Head:
         if request.upload.finished:

@@ -61,7 +61,7 @@ class FrontService:
         """Start counting anew."""
         self.front.meter.reset()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the port and every connection."""
-        self.front.close()
+        await self.front.aclose()
         self._backend.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_type_hints
 
 from flashback_async.sandbox.errors import require
 
@@ -63,7 +63,3 @@ class Variant:
                 not choices or value in choices,
                 f"{field.name}={value!r}: give one of {', '.join(map(repr, choices))}",
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """The variant as plain JSON data."""
-        return asdict(self)

@@ -25,7 +25,7 @@ class Service(Protocol):
         """What the admin channel offers."""
         ...
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Stop serving."""
         ...
 
@@ -49,4 +49,4 @@ async def _main(start: Callable[[dict[str, Any]], Awaitable[Service]]) -> None:
     sys.stdout.flush()
     await stdin.read()
     server.close()
-    service.close()
+    await service.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class Answer:
     """
 
     status: int
-    payload: object
+    payload: object = field(repr=False)
     excerpt: str = ""
     retry_after: float | None = None
     location: str = ""

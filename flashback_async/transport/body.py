@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import EndpointConnectError, EndpointTimeoutError
+from flashback_async.errors import EndpointConnectError, EndpointTimeoutError, OperationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +59,11 @@ class LeasedBody:
         """Who serves it."""
         return self._attempt.endpoint.id
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its request was sent on its way."""
+        return self._clock() - self._attempt.started
+
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they arrive, empty at the verified end.
 
@@ -67,17 +72,19 @@ class LeasedBody:
             EndpointConnectError: the connection broke, or the body is shorter than announced.
             TimeoutError: the deadline passed; the endpoint is not to blame.
         """
-        now = self._clock()
-        stalled_at = now + self._stall_timeout
-        async with asyncio.timeout_at(deadline.within(self._stall_timeout, now=now)) as timer:
-            try:
+        stalled_at = self._clock() + self._stall_timeout
+        is_stall = deadline.at is None or stalled_at <= deadline.at
+        timer = asyncio.timeout_at(stalled_at if is_stall else deadline.at)
+        try:
+            async with timer:
                 data = await self._raw.read()
-            except asyncio.CancelledError:
-                if timer.expired() and (deadline.at is None or stalled_at <= deadline.at):
-                    raise EndpointTimeoutError(
-                        f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes"
-                    ) from None
+        except TimeoutError as error:
+            # Told apart out here only: inside, a cancellation from outside at the same moment would be lost.
+            if isinstance(error, OperationError) or not (timer.expired() and is_stall):
                 raise
+            raise EndpointTimeoutError(
+                f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes"
+            ) from None
         if not data and self.length is not None and self.received < self.length:
             raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
         before, self.received = self.received, self.received + len(data)

@@ -13,7 +13,7 @@ from flashback_async.transport.bucket_directory import BucketDirectory, BucketLi
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from flashback_async.transport.control_plane import BucketStatus, NodeMinute, Rows
+    from flashback_async.transport.control_plane import BucketNode, BucketStatus, NodeMinute, Rows
     from flashback_async.transport.node_table import Figure
 
 KEPT = 60.0
@@ -72,7 +72,8 @@ class BucketFigures:
         self._directory = BucketDirectory(control_plane, given, clock=clock)
         self._last: dict[str, tuple[Figure, ...]] = {}
         self._last_at = float("-inf")
-        self._resting: dict[str, float] = {}
+        self._ask_after: dict[str, float] = {}
+        self._told: dict[str, tuple[float, tuple[BucketNode, ...]]] = {}
 
     async def latest(self, buckets: Collection[str]) -> Figures:
         """One row per node and bucket, from `GET /stats/nodes/minute`; the last ones where that fails.
@@ -91,31 +92,41 @@ class BucketFigures:
             await self._add_minutes(figures)
         return figures
 
-    async def add_status(self, figures: Figures, silent: Collection[str]) -> bool:
-        """Add `GET /bucket/{id}/status` for buckets without a row that fits a node; whether rows came.
+    async def add_status(self, figures: Figures, silent: Collection[str]) -> set[str]:
+        """Add `GET /bucket/{id}/status` for buckets without a row that fits a node; which ones got rows.
+
+        With many of them, those asked about longest ago come first, and answers serve for a minute.
 
         Args:
             figures: of this discovery; changed in place.
             silent: S3 names of the buckets.
         """
+        if not figures.is_answered:
+            return set()
         now = self._clock()
-        due = sorted(name for name in silent if now >= self._resting.get(name, now))[:STATUS_CALLS]
-        if not due or not figures.is_answered:
-            return False
-        answers = await asyncio.gather(*(self._status(figures.ids[name]) for name in due))
-        for name, answer in zip(due, answers, strict=True):
+        due = (name for name in silent if self._ask_after.get(name, now) <= now)
+        asked = sorted(due, key=lambda name: (self._ask_after.get(name, float("-inf")), name))[:STATUS_CALLS]
+        answers = await asyncio.gather(*(self._status(figures.ids[name]) for name in asked))
+        now = self._clock()
+        for name, answer in zip(asked, answers, strict=True):
+            self._ask_after[name] = now
             if isinstance(answer, DiscoveryError):
                 figures.missing.append(f"status of bucket {name} ({answer})")
-                self.rest((name,))
+                self._ask_after[name] = now + STATUS_REST
             else:
-                figures.rows[name] += answer.nodes
                 figures.dropped += answer.dropped
-        return any(not isinstance(answer, DiscoveryError) for answer in answers)
+                self._told[name] = (now, answer.nodes)
+        filled = {name for name in silent if name in self._told and now - self._told[name][0] < KEPT}
+        for name in filled:
+            figures.rows[name] += self._told[name][1]
+        return filled
 
     def rest(self, buckets: Iterable[str]) -> None:
-        """Do not ask for the status of these for a minute: what came fitted no node."""
+        """Do not ask for the status of these for a minute: what came, if anything, fitted no node."""
         until = self._clock() + STATUS_REST
-        self._resting |= dict.fromkeys(buckets, until)
+        for name in buckets:
+            self._ask_after[name] = until
+            self._told.pop(name, None)
 
     async def _add_minutes(self, figures: Figures) -> None:
         # The guide calls a bucket by its S3 name where the reference has its id: rows may do so as well.

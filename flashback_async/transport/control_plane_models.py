@@ -64,12 +64,12 @@ def _time(value: object) -> datetime | None:
     try:
         if number is not None:
             return datetime.fromtimestamp(number / 1000.0 if number > _MILLISECONDS else number, UTC)
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     except (ValueError, OverflowError, OSError):
         return None
-    if moment is not None and moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment
+    if not isinstance(moment, datetime):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 Text = Annotated[str, BeforeValidator(_text)]

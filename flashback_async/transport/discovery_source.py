@@ -135,9 +135,9 @@ class ControlPlaneSource:
         public, private, figures = await self._asked(buckets)
         nodes = (*public, *private)
         table = self._joined(nodes, figures)
-        if await self._figures.add_status(figures, table.silent_buckets):
+        if filled := await self._figures.add_status(figures, table.silent_buckets):
             table = self._joined(nodes, figures)
-            self._figures.rest(table.silent_buckets)
+            self._figures.rest(filled & table.silent_buckets)
         if not table.reports:
             raise DiscoveryError(_why_empty(len(nodes), table))
         return Discovered(

@@ -9,7 +9,7 @@ passed on untouched, and gives everything back on its way.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flashback_async.routing import Attempt, Router
     from flashback_async.transport.monitor import Monitor
-    from flashback_async.transport.operation import Deadline, Operation
+    from flashback_async.transport.operation import Deadline, Journey, Operation
     from flashback_async.transport.s3_call import Lease, Leases, S3Answer
 
 
@@ -40,29 +40,6 @@ class Timeouts:
     pool: float
     first_byte: float
     stall: float
-
-
-@dataclass(slots=True)
-class Journey:
-    """What one operation has been through so far. A resumed body continues the one of its first answer.
-
-    Attributes:
-        deadline: when the caller's patience ends.
-        pin: id of the only endpoint to use, None for any.
-        attempts_left: attempts that may still be made; progress of a body refills it.
-        tried: ids of endpoints that failed it.
-        failures: every failed attempt.
-        paid: what its retries have taken from the shared budget.
-        sent: attempts made.
-    """
-
-    deadline: Deadline
-    attempts_left: int
-    pin: str | None = None
-    tried: set[str] = field(default_factory=set)
-    failures: list[FailedAttempt] = field(default_factory=list)
-    paid: int = 0
-    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +147,8 @@ class Executor:
         if paid is None:
             raise self._final(error, operation, journey, endpoint_id)
         journey.paid += paid
-        delay = self._router.backoff(len(journey.failures), journey.tried)
+        journey.hops += 1
+        delay = self._router.backoff(journey.hops, journey.tried)
         if delay >= journey.deadline.remaining(self.clock()):
             raise self._final(error, operation, journey, endpoint_id)
         if delay > 0:
@@ -227,9 +205,7 @@ class Executor:
             now = self.clock()
             patience = min(self._timeouts.pool, max(0.0, journey.deadline.remaining(now)))
             lease = await self._leases.lease(attempt.endpoint, operation.kind, timeout=patience)
-            sent = self.clock()
-            answer = await self._timed(lease, operation, journey.deadline)
-            first_byte = self.clock() - sent
+            answer, first_byte = await self._timed(lease, operation, journey.deadline)
             outcome = Outcome.SUCCESS
         except OperationError as error:
             outcome, retry_after = outcome_of(error), error.retry_after
@@ -247,30 +223,42 @@ class Executor:
                 lease.release()
         return lease, answer
 
-    async def _timed(self, lease: Lease, operation: Operation, deadline: Deadline) -> S3Answer:
-        """The call under its own timer: progress while a body is sent, then the time to the headers."""
+    async def _timed(self, lease: Lease, operation: Operation, deadline: Deadline) -> tuple[S3Answer, float]:
+        """The call under its own timer: progress while a body is sent, then the time to the headers.
+
+        Returns:
+            The answer, and the seconds that it took once everything was sent.
+        """
         in_slices = operation.upload is not None and operation.upload.in_slices
         patience = self._timeouts.stall if in_slices else self._timeouts.first_byte
-        timer = asyncio.timeout_at(deadline.within(patience, now=self.clock()))
+        sent = self.clock()
+        timer = asyncio.timeout_at(deadline.within(patience, now=sent))
+        answered = False
 
         def progress(*, complete: bool) -> None:
-            nonlocal patience
+            nonlocal patience, sent
+            if answered or timer.expired():
+                return  # An upload may go on for a moment after the answer came.
             patience = self._timeouts.first_byte if complete else self._timeouts.stall
-            if not timer.expired():
-                timer.reschedule(deadline.within(patience, now=self.clock()))
+            sent = self.clock()
+            timer.reschedule(deadline.within(patience, now=sent))
 
         try:
             async with timer:
-                return await lease.call(operation, progress=progress)
+                return await lease.call(operation, progress=progress), self.clock() - sent
         except TimeoutError as error:
             if isinstance(error, OperationError):
                 raise
             if not timer.expired():
                 # Not ours, so nothing is known of the endpoint.
                 raise OperationError(f"an unexpected TimeoutError: {error}") from error
-            if deadline.remaining(self.clock()) <= 0:
+            # asyncio fires up to a clock tick early, so its own word counts too.
+            moment = max(self.clock(), timer.when() or 0.0)
+            if deadline.remaining(moment) <= 0:
                 raise DeadlineExceededError("the deadline passed while the endpoint was working") from None
             raise EndpointTimeoutError(f"no answer and no progress within {patience:g} s") from None
+        finally:
+            answered = True
 
     def _final(
         self, error: OperationError, operation: Operation, journey: Journey, endpoint_id: str | None

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class Membership:
-    """Receives every discovery and every probe. Called on the client's loop."""
+    """Receives every discovery and every probe. Called on the client's loop.
+
+    Attributes:
+        on_join: called when an endpoint is new, once there is somebody to tell.
+    """
 
     def __init__(
         self, router: Router, monitor: Monitor, *, on_change: Callable[[Iterable[Endpoint]], None]
@@ -20,11 +24,17 @@ class Membership:
         self._router = router
         self._monitor = monitor
         self._on_change = on_change
+        self._known: frozenset[Endpoint] = frozenset()
+        self.on_join: Callable[[], None] | None = None
 
     def apply_discovery(self, reports: Sequence[EndpointReport], *, now: float) -> None:
         """Swap the table, make clients for those who joined, and say so in the log."""
         self._router.apply_discovery(reports, now=now)
-        self._on_change([report.endpoint for report in reports])
+        now_known = frozenset(report.endpoint for report in reports)
+        self._on_change(now_known)
+        if self.on_join is not None and not now_known <= self._known:
+            self.on_join()
+        self._known = now_known
         self._monitor.drain()
 
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What a verb asks for: one S3 operation with its parameters, and the time it may take."""
+"""What a verb asks for: one S3 operation with its parameters, the time it may take, and how far it got."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.errors import FailedAttempt
     from flashback_async.routing import OperationKind
     from flashback_async.transport.upload import Upload
 
@@ -65,3 +66,35 @@ class Deadline:
         """The moment `seconds` from `now`, or the deadline if that comes first."""
         moment = now + seconds
         return moment if self.at is None else min(moment, self.at)
+
+
+@dataclass(slots=True)
+class Journey:
+    """What one operation has been through so far. A resumed body continues the one of its first answer.
+
+    Attributes:
+        deadline: when the caller's patience ends.
+        pin: id of the only endpoint to use, None for any.
+        attempts_left: attempts that may still be made; progress of a body refills it.
+        tried: ids of endpoints that failed it.
+        failures: every failed attempt.
+        hops: failures that the next delay counts.
+        paid: what its retries have taken from the shared budget.
+        sent: attempts made.
+    """
+
+    deadline: Deadline
+    attempts_left: int
+    pin: str | None = None
+    tried: set[str] = field(default_factory=set)
+    failures: list[FailedAttempt] = field(default_factory=list)
+    hops: int = 0
+    paid: int = 0
+    sent: int = 0
+
+    def renew(self, attempts: int, *, hops: bool) -> None:
+        """There was progress: what fails from here on is new. `hops`: the delays go on growing."""
+        self.attempts_left = attempts
+        self.tried.clear()
+        if not hops:
+            self.hops = 0

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import ssl
+    from collections.abc import Callable, Iterable, Mapping
 
+    from flashback_async.config import FlashbackSettings
     from flashback_async.routing import Endpoint, OperationKind
     from flashback_async.transport.operation import Operation
 
@@ -71,7 +73,9 @@ class S3Call(Protocol):
 class Lease(Protocol):
     """The right to one connection of an endpoint. Whoever holds the body holds the lease."""
 
-    call: S3Call
+    @property
+    def call(self) -> S3Call:
+        """The endpoint's client; not to be used after `release`."""
 
     def release(self) -> None:
         """Give it back. Idempotent, does not wait."""
@@ -85,4 +89,39 @@ class Leases(Protocol):
 
         Raises:
             PoolTimeoutError: none became free.
+        """
+
+
+class Pool(Leases, Protocol):
+    """What leads to the endpoints, with a life as long as that of a started client."""
+
+    @property
+    def leases(self) -> int:
+        """Leases held now."""
+
+    async def open(self) -> None:
+        """Get ready; `close` follows, even if it fails."""
+
+    def track(self, endpoints: Iterable[Endpoint]) -> None:
+        """Every endpoint known now; others may still be asked for."""
+
+    async def ready(self) -> None:
+        """Wait until a request to any tracked endpoint need not wait for preparations."""
+
+    async def close(self) -> None:
+        """Close every connection, whatever is still leased."""
+
+
+class PoolFactory(Protocol):
+    """Makes the pool of a client that starts."""
+
+    def __call__(
+        self, settings: FlashbackSettings, *, tls: ssl.SSLContext | None, clock: Callable[[], float]
+    ) -> Pool:
+        """A pool that is not open yet.
+
+        Args:
+            settings: the client's.
+            tls: whom to trust, for all connections; None where nothing connects.
+            clock: seconds of the running loop.
         """

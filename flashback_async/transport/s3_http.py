@@ -6,8 +6,6 @@ would follow redirects with the caller's signature. This one is plugged in throu
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -19,7 +17,7 @@ from flashback_async.errors import EndpointConnectError, EndpointServerError, Fl
 from flashback_async.transport.upload import UploadReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import ssl
 
     from botocore.awsrequest import AWSPreparedRequest
 
@@ -29,17 +27,20 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class HttpSession:
     """The connections of all endpoints. Belongs to the loop that opened it."""
 
-    def __init__(self, *, connect_timeout: float, ca_file: Path | None) -> None:
+    def __init__(self, *, connect_timeout: float, tls: ssl.SSLContext | None) -> None:
         self._connect_timeout = connect_timeout
-        self._ca_file = ca_file
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
-    async def open(self) -> None:
-        """Make the one SSL context, off the loop, and the session. Connects nowhere yet."""
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+    def open(self) -> None:
+        """Make the session, in the running loop. Connects nowhere yet."""
         # Leases bound the connections; the connector's own queue would wait without a deadline.
         connector = aiohttp.TCPConnector(
-            limit=0, limit_per_host=0, ssl=context, keepalive_timeout=30, enable_cleanup_closed=False
+            limit=0,
+            limit_per_host=0,
+            ssl=self._tls or True,
+            keepalive_timeout=30,
+            enable_cleanup_closed=False,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

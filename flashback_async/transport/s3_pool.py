@@ -17,6 +17,7 @@ from flashback_async.transport.s3_client import REFUSES_UNSIGNED, S3Client, S3Cl
 from flashback_async.transport.s3_http import HttpSession
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Coroutine, Iterable
 
     from flashback_async.config import Credentials, FlashbackSettings
@@ -127,10 +128,12 @@ class EndpointClients:
 class S3Pool:
     """Hands out leases on the endpoints' clients. Belongs to the loop that opened it."""
 
-    def __init__(self, settings: FlashbackSettings, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: FlashbackSettings, *, tls: ssl.SSLContext | None, clock: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._clock = clock
-        self._http = HttpSession(connect_timeout=settings.connect_timeout, ca_file=settings.ca_file)
+        self._http = HttpSession(connect_timeout=settings.connect_timeout, tls=tls)
         self._factory: S3ClientFactory | None = None
         # One thread: botocore's sessions are not made for two at once.
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="flashback-client-maker")
@@ -151,7 +154,7 @@ class S3Pool:
             ConfigurationError: no credentials.
         """
         await self.credentials(OperationKind.WRITE)
-        await self._http.open()
+        self._http.open()
         loop = asyncio.get_running_loop()
         self._factory = await loop.run_in_executor(self._maker, S3ClientFactory, self._settings, self._http)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from flashback_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from flashback_async.transport.s3_call import Progress
 
@@ -79,7 +79,7 @@ class Upload:
                 raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
             return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
         start = file.tell()
-        size = file.seek(0, os.SEEK_END) - start
+        size = max(0, file.seek(0, os.SEEK_END) - start)
         file.seek(start)
         return cls(lambda: cast("BinaryIO", _Borrowed(file, start)), size)
 
@@ -131,8 +131,8 @@ class UploadReader:
             self._file.close()
             self._file = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body in slices; each call for the next one tells that the last one left.
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body in slices, from its start; each call for the next one tells that the last one left.
 
         Raises:
             ConfigurationError: the source became shorter while it was being sent, or cannot be read.
@@ -143,21 +143,25 @@ class UploadReader:
         while sent < self._size:
             wanted = min(SLICE, self._size - sent)
             try:
+                if not sent:
+                    self.seek(0)  # aiohttp iterates again when a kept connection turns out to be dead
                 data = file.read(wanted) if in_memory else await asyncio.to_thread(file.read, wanted)
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                # ValueError: somebody closed the file.
                 raise ConfigurationError(f"data cannot be read after {sent} bytes: {error}") from error
             if not data:
-                raise ConfigurationError(
-                    f"data ended after {sent} of {self._size} bytes; did it change?"
-                )
+                raise ConfigurationError(f"data ended after {sent} of {self._size} bytes; did it change?")
             sent += len(data)
             yield data
             self._progress(complete=sent == self._size)
 
     def _source(self) -> BinaryIO:
         if self._file is None:
-            self._file = self._open()
-            self._start = self._file.tell()
+            try:
+                self._file = self._open()
+                self._start = self._file.tell()
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(f"data cannot be read any more: {error}") from error
         return self._file
 
 

@@ -433,11 +433,13 @@ def test_an_abandoned_trial_counts_until_it_is_replaced():
     assert tested.state is CLOSED
 
 
-def test_a_closed_breaker_starts_counting_anew():
+@pytest.mark.parametrize(("policy", "faults"), [(ONLY_CONSECUTIVE, 5), (ONLY_SHARE, 10)])
+def test_a_closed_breaker_starts_counting_anew(policy, faults):
     """After the trial neither the row nor the window of before is remembered."""
-    tested = tripped()
+    tested = breaker(policy)
+    call(tested, FAULT, now=0.0, times=faults)
     call(tested, SUCCESS, now=1.0)
-    call(tested, FAULT, now=1.1, times=4)
+    call(tested, FAULT, now=1.1, times=faults - 1)
     assert tested.state is CLOSED
     call(tested, FAULT, now=1.1)
     assert tested.state is OPEN

@@ -145,7 +145,7 @@ def test_a_fault_raises_the_excess_and_is_no_sample(outcome, first_byte, excess)
 
 
 def test_a_refusal_can_only_make_an_endpoint_look_slower():
-    """A quick 404 does not make a slow endpoint fast; a slow one counts as it is, and an unknown one's too."""
+    """A quick 404 does not make a slow endpoint fast; a slow one counts as it is."""
     tested = record()
     serve(tested, CALLER_FAULT, 0.100)
     assert expected(tested) == (0.100, 0.0)
@@ -209,6 +209,14 @@ def test_only_so_many_buckets_are_kept():
     assert floors == {"a": 0.1, "b": 0.1, "c": 0.3}, (
         "b was used least recently, and shows the endpoint's floor"
     )
+
+
+def test_using_a_bucket_again_drops_none():
+    """As long as there are no more buckets than the limit, all of them are kept, however they are used."""
+    tested = record(policy=RoutingPolicy(bucket_limit=2))
+    for name, first_byte in [("a", 0.2), ("b", 0.1), ("b", 0.1)]:
+        serve(tested, first_byte=first_byte, bucket=name, times=5)
+    assert [expected(tested, bucket=name)[0] for name in "ab"] == [0.2, 0.1]
 
 
 def test_a_limit_of_no_buckets_keeps_the_current_one_only():
@@ -302,6 +310,13 @@ def test_silence_runs_from_the_first_waiting_request_or_the_last_answer():
     assert tested.silence(9.0) == 0.0
     tested.leave(first, SUCCESS, 14.0)
     assert tested.silence(14.5) == 0.5
+
+
+def test_silence_knows_no_origin_of_time():
+    """Before the zero of the clock silence runs like after it."""
+    tested = record()
+    attempt(tested, now=-10.0)
+    assert tested.silence(-8.0) == 2.0
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not CANCELLED])

@@ -245,9 +245,9 @@ def test_retry_after_counts_only_with_a_429():
 # --- finish ------------------------------------------------------------------------------------------------
 
 
-def stream(fleet: Fleet, name: str, *, now: float, kind=READ) -> Attempt:
-    attempt = fleet.ask(name, now=now, kind=kind)
-    fleet.router.settle(attempt, SUCCESS, now=now, first_byte=0.010, streamed=True)
+def stream(fleet: Fleet, name: str, *, now: float, first_byte: float = 0.010) -> Attempt:
+    attempt = fleet.ask(name, now=now)
+    fleet.router.settle(attempt, SUCCESS, now=now, first_byte=first_byte, streamed=True)
     return attempt
 
 
@@ -292,9 +292,8 @@ def test_a_large_object_goes_where_the_rate_is():
     fleet = Fleet("near", "broad", random=Random(5).random)
     for name, first_byte, seconds in [("near", 0.010, 10.0), ("broad", 0.100, 0.1)]:
         fleet.know(name, first_byte)
-        fleet.router.finish(
-            stream(fleet, name, now=0.0), SUCCESS, now=0.0, bytes_moved=10 * MIB, seconds=seconds
-        )
+        body = stream(fleet, name, now=0.0, first_byte=first_byte)
+        fleet.router.finish(body, SUCCESS, now=0.0, bytes_moved=10 * MIB, seconds=seconds)
     assert fleet.ask(now=5.0, size=MIB).endpoint.id == "broad"
     assert fleet.ask(now=5.0, size=MIB - 1).endpoint.id == "near"
     assert fleet.ask(now=5.0).endpoint.id == "near"
@@ -404,7 +403,7 @@ def test_a_mebibyte_of_the_body_confirms_the_trial():
 
 
 def test_what_breaks_after_the_confirmation_is_one_fault():
-    """The rest of a confirmed body belongs to the generation that the trial began: one fault, no reopening."""
+    """The rest of a confirmed body belongs to the generation that the trial began: one fault, no more."""
     fleet = Fleet("a", "b")
     attempt = trial(fleet)
     fleet.router.settle(attempt, SUCCESS, now=1.1, streamed=True)
@@ -453,12 +452,12 @@ def test_while_the_trial_runs_others_go_elsewhere():
     fleet.know("a", 0.001)
     fleet.know("b", 0.200)
     fleet.trip("a", now=0.0)
-    assert fleet.picks(20, now=0.9) == {"b": 20}
-    first = fleet.ask(now=1.0)
+    assert fleet.picks(20, now=0.4) == {"b": 20}
+    first = fleet.ask(now=2.0)
     assert first.endpoint.id == "a"
-    assert fleet.picks(20, now=1.0) == {"b": 20}
-    fleet.router.settle(first, SUCCESS, now=1.1, first_byte=0.001)
-    assert fleet.picks(20, now=1.1) == {"a": 20}
+    assert fleet.picks(20, now=2.0) == {"b": 20}
+    fleet.router.settle(first, SUCCESS, now=2.1, first_byte=0.001)
+    assert fleet.picks(20, now=2.1) == {"a": 20}
 
 
 # --- report ------------------------------------------------------------------------------------------------
@@ -742,10 +741,8 @@ def test_backoff_asks_whether_somebody_is_left(hop, tried, seconds):
 def test_whatever_is_cancelled_nothing_is_in_flight_at_rest(stage, outcome):
     """However an attempt ends, at whatever stage, the counters are zero and the next trial is free."""
     fleet = Fleet("a", "b")
-    if "trial" in stage or stage == "confirmed":
-        attempt = trial(fleet)
-    else:
-        attempt = fleet.ask("a", now=1.0)
+    needs_trial = "trial" in stage or stage == "confirmed"
+    attempt = trial(fleet) if needs_trial else fleet.ask("a", now=1.0)
     if stage == "left":
         fleet.discover("b", now=1.0)
     if stage in {"streaming", "streaming trial", "confirmed"}:

@@ -13,6 +13,7 @@ from flashback_async.sandbox.handles import ServerStats
 from flashback_async.sandbox.ports import ReservedPort
 
 if TYPE_CHECKING:
+    import ssl
     from asyncio import StreamReader, StreamWriter
     from collections.abc import AsyncIterator
 
@@ -29,10 +30,12 @@ class Store:
     heads: list[bytes] = field(default_factory=list)
     connections: int = 0
     port: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Answer requests until the gateway leaves."""
         self.connections += 1
+        self.tasks.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -71,9 +74,8 @@ class Store:
         }
         if target in special:
             return special[target]
-        if target not in self.objects:
-            return _response(404, b"missing")
-        answer = _response(200, self.objects[target])
+        found = target in self.objects
+        answer = _response(200 if found else 404, self.objects.get(target, b"missing"))
         return answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == "HEAD" else answer
 
 
@@ -108,10 +110,12 @@ async def running_gateway(**changes: Any) -> AsyncIterator[Running]:
     try:
         yield Running(service, port, store)
     finally:
-        service.close()
+        await service.aclose()
         server.close()
         port.close()
-        await asyncio.sleep(0)
+        # CPython 3.11 complains about the tasks of connections that are cancelled with their loop.
+        if store.tasks:
+            await asyncio.wait(store.tasks, timeout=2)
 
 
 @asynccontextmanager
@@ -122,20 +126,22 @@ async def running_control_plane(**config: Any) -> AsyncIterator[Running]:
     try:
         yield Running(service, port, Store())
     finally:
-        service.close()
+        await service.aclose()
         port.close()
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def connection(port: int, host: str = HOST) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+async def connection(
+    port: int, host: str = HOST, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
     """A raw connection, aborted at the end."""
-    reader, writer = await asyncio.open_connection(host, port, limit=2**22)
+    reader, writer = await asyncio.open_connection(host, port, limit=2**22, ssl=tls)
     try:
         yield reader, writer
     finally:
         writer.transport.abort()
-        await asyncio.sleep(0)
+        for _ in range(3):  # let the loop close the socket
+            await asyncio.sleep(0)
 
 
 async def ask(reader: StreamReader, writer: StreamWriter, request: bytes) -> tuple[bytes, bytes]:

@@ -92,7 +92,11 @@ def test_fault_is_the_one_that_is_set():
 def test_behaviour_travels_as_json():
     """What is read from the admin channel equals what was sent."""
     behaviour = Behaviour(
-        latency=0.5, status=503, body_format="xml", rate_limit=RateLimit(burst=3), writes_disabled=WritesDisabled()
+        latency=0.5,
+        status=503,
+        body_format="xml",
+        rate_limit=RateLimit(burst=3),
+        writes_disabled=WritesDisabled(),
     )
     assert Behaviour.from_json(json.loads(json.dumps(behaviour.to_json()))) == behaviour
     assert Behaviour.from_json(Behaviour().to_json()) == Behaviour()

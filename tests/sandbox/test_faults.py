@@ -135,6 +135,8 @@ def test_tokens_expire_rotate_and_can_be_revoked():
         assert not mint.accepts(nonsense, 100.0)
     refresh = mint.refresh_token()
     assert [mint.redeem(refresh), mint.redeem(refresh), mint.redeem("x.y")] == [True, False, False]
+    assert not mint.redeem(token)
+    assert not mint.accepts(mint.refresh_token(), 100.0)
     mint.revoke()
     assert not mint.accepts(token, 100.0)
     assert mint.accepts(mint.access_token(100.0)[0], 100.0)

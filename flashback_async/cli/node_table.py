@@ -1,0 +1,112 @@
+"""Nodes as rows: for a table on a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from flashback_async.cli.wording import printable, seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flashback_async import FlashbackClient
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One node as a command shows it. Times are seconds, None while unknown.
+
+    Attributes:
+        id: name of the node.
+        region: as reported, empty where unknown.
+        url: base URL of its S3 interface.
+        status: what the control plane says: ONLINE, OFFLINE, DISCONNECTED, UNKNOWN.
+        breaker: what we say: closed (in use), open (left alone), half-open (on trial).
+        round_trip: measured with a probe.
+        first_byte: what a read is expected to take.
+        requests: sent to it by this process.
+        failures: of these, the node's own.
+        retry_in: until an open breaker lets a request try.
+    """
+
+    id: str
+    region: str
+    url: str
+    status: str
+    breaker: str
+    round_trip: float | None
+    first_byte: float | None
+    requests: int
+    failures: int
+    retry_in: float
+
+    def as_json(self) -> dict[str, object]:
+        """For a JSON line."""
+        return asdict(self)
+
+
+def rows_of(client: FlashbackClient, now: float) -> list[NodeRow]:
+    """Every node of a running client, nearest first as far as that is known."""
+    rows = [
+        NodeRow(
+            id=row.endpoint.id,
+            region=row.endpoint.region,
+            url=row.endpoint.url,
+            status=row.status.name,
+            breaker=row.breaker.value,
+            round_trip=row.probe_rtt,
+            first_byte=row.read_latency,
+            requests=row.requests,
+            failures=row.failures,
+            retry_in=row.retry_in,
+        )
+        for row in client.router.snapshot(now=now).endpoints
+    ]
+    return sorted(rows, key=lambda row: (row.first_byte is None, row.first_byte or 0.0))
+
+
+def table_of(rows: Iterable[NodeRow], *, caption: str = "", width: int = 80) -> Table:
+    """The rows for people; on a narrow terminal without what can be missed."""
+    wide = width >= _WIDE
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", caption=caption or None, caption_justify="left"
+    )
+    table.add_column("node", no_wrap=True, overflow="ellipsis")
+    table.add_column("region", no_wrap=True, overflow="ellipsis")
+    table.add_column("state", no_wrap=True, min_width=8)
+    table.add_column("round trip", justify="right", no_wrap=True)
+    table.add_column("first byte", justify="right", no_wrap=True)
+    table.add_column("url", no_wrap=True, overflow="ellipsis")
+    if wide:
+        table.add_column("requests", justify="right", no_wrap=True)
+        table.add_column("failures", justify="right", no_wrap=True)
+    for row in rows:
+        cells: list[Text | str] = [
+            printable(row.id),
+            printable(row.region) or "-",
+            state_text(row.status, row.breaker, row.retry_in),
+            seconds_text(row.round_trip),
+            seconds_text(row.first_byte),
+            printable(row.url),
+        ]
+        table.add_row(*cells, *([f"{row.requests:,}", f"{row.failures:,}"] if wide else []))
+    return table
+
+
+_WIDE = 110
+
+
+def state_text(status: str, breaker: str, retry_in: float) -> Text:
+    """One word for what the control plane says of a node and what we say."""
+    match breaker:
+        case "open" if retry_in > 0:
+            return Text(f"out, retry {retry_in:.0f} s" if retry_in >= 1 else "out, retry now", style="red")
+        case "open" | "half-open":
+            return Text("on trial", style="yellow")
+    if status == "ONLINE":
+        return Text("online", style="green")
+    return Text(printable(status.lower()), style="yellow")

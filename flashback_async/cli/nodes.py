@@ -1,0 +1,69 @@
+"""`flashback nodes`: the table of endpoints, once."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flashback_async import FlashbackClient
+from flashback_async.cli.console import note, results, wants_json, write_json
+from flashback_async.cli.exits import ExitCode
+from flashback_async.cli.invocation import perform
+from flashback_async.cli.node_table import rows_of, table_of
+from flashback_async.cli.session import CaFile, Endpoints, client_of
+from flashback_async.cli.wording import counted
+
+# A probe needs a handshake and two round trips; who has not answered by then is shown without a figure.
+_PATIENCE = 2.0
+_LOOK = 0.02
+
+
+def nodes(
+    ctx: typer.Context,
+    *,
+    bucket: Annotated[
+        str | None, typer.Option(help="Expect latencies as for this bucket.", metavar="NAME")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
+    endpoint: Endpoints = None,
+    ca_file: CaFile = None,
+) -> None:
+    """List the nodes: where they are, how far away, and whether they are in use.
+
+    "Round trip" is from here to the node, "first byte" what a read is expected to take.
+    """
+    perform(ctx, _nodes(bucket, endpoint, ca_file, as_json=wants_json(json)))
+
+
+async def _nodes(
+    bucket: str | None, endpoints: list[str] | None, ca_file: Path | None, *, as_json: bool
+) -> ExitCode:
+    async with client_of(endpoints, ca_file) as client:
+        if bucket is not None:
+            await client.pick_endpoint(bucket)
+            await client.refresh()
+        if client.settings.probes:
+            await _probed(client)
+        rows = rows_of(client, asyncio.get_running_loop().time())
+        if as_json:
+            for row in rows:
+                write_json(row.as_json())
+        else:
+            console = results()
+            console.print(table_of(rows, width=console.width))
+        dropped = client.stats().dropped_rows
+    if dropped:
+        rows_dropped = counted(dropped, "row")
+        note(f"{rows_dropped} of the control plane's answer could not be used; `flashback -v nodes` says why")
+    return ExitCode.OK
+
+
+async def _probed(client: FlashbackClient) -> None:
+    """Wait until every node was probed, but not for those that do not answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE
+    while loop.time() < deadline:
+        if all(row.probed_at is not None for row in client.router.snapshot(now=loop.time()).endpoints):
+            return
+        await asyncio.sleep(_LOOK)

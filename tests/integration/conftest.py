@@ -1,0 +1,84 @@
+"""Running clusters, clients that are watched, and a check that nothing is left behind by any test."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+
+from flashback_async import FlashbackClient
+from flashback_async.sandbox.fixtures import flashback_cluster_factory  # noqa: F401  # a fixture
+
+from .watching import RecordingRouter, settled_tasks
+
+DISTANCE = 0.015
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def cluster(request, flashback_cluster_factory):  # noqa: F811
+    """Four equally near nodes, on each of the stores in turn; healthy and empty."""
+    return flashback_cluster_factory(nodes=4, latency=DISTANCE, store=request.param)
+
+
+@pytest.fixture
+def moto_cluster(flashback_cluster_factory):  # noqa: F811
+    """Four equally near nodes on moto, healthy and empty."""
+    return flashback_cluster_factory(nodes=4, latency=DISTANCE, store="moto")
+
+
+@pytest.fixture
+def rclone_cluster(flashback_cluster_factory):  # noqa: F811
+    """Four equally near nodes on rclone, which verifies signatures; healthy and empty."""
+    return flashback_cluster_factory(nodes=4, latency=DISTANCE, store="rclone")
+
+
+@pytest.fixture
+def tls_cluster(flashback_cluster_factory):  # noqa: F811
+    """Two nodes that speak https, on rclone; healthy and empty."""
+    return flashback_cluster_factory(nodes=2, latency=0.0, store="rclone", tls=True)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The router of every client that started in this test, to be looked at when it is over."""
+    routers = []
+    start = FlashbackClient.start
+
+    async def watched_start(self):
+        if self.router not in routers:
+            routers.append(self.router)
+        await start(self)
+
+    monkeypatch.setattr(FlashbackClient, "start", watched_start)
+    return routers
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left(watched):
+    """After every test: no attempt in flight, no body being read, no task, no thread of a client."""
+    before = asyncio.all_tasks()
+    yield
+    assert await settled_tasks(before) == []
+    now = asyncio.get_running_loop().time()
+    for router in watched:
+        snapshot = router.snapshot(now=now)
+        assert (snapshot.in_flight, snapshot.streaming) == (0, 0)
+        assert all(row.in_flight == row.streaming == 0 for row in snapshot.endpoints)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("flashback")] == []
+
+
+@pytest.fixture
+def running():
+    """`async with running(settings) as fb`: a client with a recording router, which must end at rest."""
+
+    @asynccontextmanager
+    async def run(settings, **options):
+        router = options.pop("router", None) or RecordingRouter.seeded(1)
+        async with FlashbackClient(settings, router=router, **options) as client:
+            yield client
+            stats = client.stats()
+            assert (stats.leases, stats.in_flight) == (0, 0)
+
+    return run

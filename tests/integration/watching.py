@@ -1,0 +1,61 @@
+"""Ways to look at a client from outside: which endpoint got which request when, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import NamedTuple
+
+from flashback_async.routing import Attempt, Router
+
+REST = 2.0
+"""Seconds that tasks on their way out get."""
+
+
+class Started(NamedTuple):
+    """One attempt, as the router gave it out."""
+
+    at: float
+    endpoint: str
+
+
+class RecordingRouter(Router):
+    """The router itself, with a list of every attempt that it gave out."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.started: list[Started] = []
+
+    @classmethod
+    def seeded(cls, seed: int) -> RecordingRouter:
+        """One whose choices between equals are the same in every run."""
+        return cls(random=Random(seed).random)
+
+    def acquire(self, *args, now: float, **options):
+        choice = super().acquire(*args, now=now, **options)
+        if isinstance(choice, Attempt):
+            self.started.append(Started(now, choice.endpoint.id))
+        return choice
+
+    def per_second(self, origin: float, endpoint: str) -> dict[int, tuple[int, int]]:
+        """Whole seconds from `origin` -> (attempts at `endpoint`, all attempts)."""
+        everybody = Counter(int((row.at - origin) // 1) for row in self.started)
+        bad = Counter(int((row.at - origin) // 1) for row in self.started if row.endpoint == endpoint)
+        return {second: (bad[second], everybody[second]) for second in sorted(everybody)}
+
+    def share(self, endpoint: str, since: float, until: float = float("inf")) -> tuple[int, int]:
+        """(attempts at `endpoint`, all attempts) that started in `since <= time < until`."""
+        chosen = [row for row in self.started if since <= row.at < until]
+        return sum(row.endpoint == endpoint for row in chosen), len(chosen)
+
+
+async def settled_tasks(before: set[asyncio.Task]) -> list[asyncio.Task]:
+    """The tasks that are still there, and were not before, after those that end got time to do so."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + REST
+    while left := [task for task in asyncio.all_tasks() if task not in before and task is not asyncio.current_task()]:
+        if loop.time() > end:
+            return left
+        await asyncio.sleep(0.01)
+    return []

@@ -1,0 +1,290 @@
+"""Hypothesis drives a router through any order of calls; what must hold at every step is an invariant.
+
+The runs are derandomised: the same examples on every machine, so that CI neither flickers nor forgets.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flashback_async.errors import NoEndpointAvailableError
+from flashback_async.routing import Attempt, Outcome, Router, Wait
+from flashback_async.routing.attempt import AttemptState
+from flashback_async.routing.policy import MIB
+
+from .fleet import CANCELLED, CLOSED, FAULT, READ, SUCCESS, THROTTLED, TIMEOUT, WRITE, report
+
+IDS = ("a", "b", "c", "d")
+TRIAL_LIMIT = 60.0
+LONGER_THAN_ANYTHING = 400.0
+"""More than the longest open time with its jitter, the trial limit, and the longest Retry-After."""
+
+rows = st.lists(
+    st.tuples(st.sampled_from(IDS), st.sampled_from(["", "https://moved.example"]), st.booleans()),
+    max_size=5,
+)
+outcomes = st.sampled_from([*Outcome, SUCCESS, FAULT, FAULT, TIMEOUT])
+seconds = st.sampled_from([0.0, 0.001, 0.05, 0.5, 5.0])
+pauses = st.sampled_from([0.0, 0.01, 0.2, 1.0, 1.5, 3.0, 10.0, 61.0, 301.0])
+
+
+class RouterMachine(RuleBasedStateMachine):
+    """Everything that callers may do, in any order, with time between."""
+
+    @initialize(seed=st.integers(0, 2**32))
+    def start(self, seed: int) -> None:
+        self.router = Router(random=Random(seed).random)
+        self.now = 0.0
+        self.held: list[Attempt] = []
+        self.bodies: list[Attempt] = []
+        self.ids: set[str] = set()
+        self.paid = 0
+
+    # --- what may happen ---
+
+    @rule(pause=pauses)
+    def time_passes(self, pause: float) -> None:
+        self.now += pause
+
+    @rule(found=rows)
+    def discover(self, found: list[tuple[str, str, bool]]) -> None:
+        news = [
+            report(name, url=url, offline=["photos"] if is_offline else []) for name, url, is_offline in found
+        ]
+        self.router.apply_discovery(news, now=self.now)
+        self.ids = {name for name, _, _ in found}
+
+    @rule(name=st.sampled_from(IDS), rtt=st.one_of(st.none(), seconds))
+    def probe(self, name: str, rtt: float | None) -> None:
+        before = self.breakers()
+        self.router.record_probe(name, rtt, now=self.now)
+        assert self.breakers() == before, "a probe touches no breaker"
+
+    @rule(
+        bucket=st.sampled_from([None, "photos"]),
+        kind=st.sampled_from([READ, WRITE]),
+        tried=st.sets(st.sampled_from(IDS)),
+        size=st.sampled_from([None, 0, 10 * MIB]),
+        count=st.integers(1, 6),
+    )
+    def acquire(self, bucket, kind, tried, size, count) -> None:
+        for _ in range(count):
+            before = self.counts()
+            try:
+                choice = self.router.acquire(bucket, kind, tried, size, now=self.now)
+            except NoEndpointAvailableError:
+                assert not self.ids, "no pick fails while the table is non-empty"
+                return
+            assert self.ids
+            if isinstance(choice, Wait):
+                assert 0 < choice.seconds <= LONGER_THAN_ANYTHING
+                assert self.counts() == before, "a wait consumes no attempt"
+                return
+            assert choice.endpoint.id in self.ids
+            self.held.append(choice)
+
+    @rule(name=st.sampled_from(IDS))
+    def acquire_pinned(self, name: str) -> None:
+        try:
+            choice = self.router.acquire(None, READ, now=self.now, only=name)
+        except NoEndpointAvailableError:
+            assert name not in self.ids
+            return
+        if isinstance(choice, Attempt):
+            assert choice.endpoint.id == name
+            self.held.append(choice)
+
+    @precondition(lambda self: self.held)
+    @rule(
+        which=st.integers(0, 100),
+        outcome=outcomes,
+        first_byte=st.one_of(st.none(), seconds),
+        retry_after=st.sampled_from([None, 0.0, 2.0, 1_000.0]),
+        streamed=st.booleans(),
+    )
+    def settle(self, which, outcome, first_byte, retry_after, streamed) -> None:
+        attempt = self.held.pop(which % len(self.held))
+        before, is_late = self.all_of(attempt), self.is_late(attempt)
+        self.router.settle(
+            attempt,
+            outcome,
+            now=self.now,
+            first_byte=first_byte,
+            retry_after=retry_after,
+            streamed=streamed,
+        )
+        assert not is_late or self.all_of(attempt) == before, "late completions change nothing"
+        if attempt.state is AttemptState.STREAMING:
+            self.bodies.append(attempt)
+        with pytest.raises(RuntimeError):
+            self.router.settle(attempt, outcome, now=self.now)
+
+    @precondition(lambda self: self.held)
+    @rule(share=st.floats(0.0, 1.0))
+    def cancel_many(self, share: float) -> None:
+        count = round(share * len(self.held))
+        for attempt in self.held[:count]:
+            before = self.breaker_of(attempt)
+            self.router.settle(attempt, CANCELLED, now=self.now)
+            assert self.breaker_of(attempt) == before, "cancellation moves no breaker"
+        del self.held[:count]
+
+    @precondition(lambda self: self.held)
+    @rule(count=st.integers(5, 12))
+    def fail_many(self, count: int) -> None:
+        for attempt in self.held[:count]:
+            self.router.settle(attempt, FAULT, now=self.now, first_byte=0.001)
+        del self.held[:count]
+
+    @precondition(lambda self: self.bodies)
+    @rule(which=st.integers(0, 100))
+    def confirm(self, which: int) -> None:
+        attempt = self.bodies[which % len(self.bodies)]
+        before, is_late = self.all_of(attempt), self.is_late(attempt)
+        self.router.confirm(attempt, now=self.now)
+        assert not is_late or self.all_of(attempt) == before, "late completions change nothing"
+
+    @precondition(lambda self: self.bodies)
+    @rule(which=st.integers(0, 100), outcome=outcomes, size=st.sampled_from([0, MIB, 100 * MIB]))
+    def finish(self, which: int, outcome: Outcome, size: int) -> None:
+        attempt = self.bodies.pop(which % len(self.bodies))
+        before, is_late = self.all_of(attempt), self.is_late(attempt)
+        self.router.finish(attempt, outcome, now=self.now, bytes_moved=size, seconds=0.5)
+        assert not is_late or self.all_of(attempt) == before, "late completions change nothing"
+        with pytest.raises(RuntimeError):
+            self.router.finish(attempt, outcome, now=self.now)
+
+    @rule(name=st.sampled_from(IDS), outcome=outcomes, first_byte=st.one_of(st.none(), seconds))
+    def report(self, name: str, outcome: Outcome, first_byte: float | None) -> None:
+        was = {row.endpoint.id: row.breaker for row in self.shown().endpoints}
+        before = self.breakers()
+        counted = self.router.report(name, outcome, now=self.now, first_byte=first_byte)
+        assert counted is (was.get(name) is CLOSED), "reports count only while closed"
+        assert counted or self.breakers() == before
+
+    @rule(outcome=st.sampled_from([FAULT, THROTTLED]), count=st.integers(1, 40))
+    def retry(self, outcome: Outcome, count: int) -> None:
+        for _ in range(count):
+            capacity = max(500, 14 * (len(self.held) + len(self.bodies)))
+            cost = 5 if outcome is THROTTLED else 14
+            paid = self.router.pay_for_retry(outcome)
+            assert paid == (cost if self.paid + cost <= capacity else None), "retries stay within the budget"
+            self.paid += paid or 0
+
+    @rule(amount=st.sampled_from([1, 5, 14, 1_000]))
+    def refund(self, amount: int) -> None:
+        self.router.refund_retry(amount)
+        self.paid = max(0, self.paid - amount)
+
+    # --- what must hold ---
+
+    @invariant()
+    def in_flight_is_what_is_in_flight(self) -> None:
+        shown = self.shown()
+        assert (shown.in_flight, shown.streaming) == (len(self.held), len(self.bodies))
+        for row in shown.endpoints:
+            assert row.in_flight >= 0
+            assert row.streaming >= 0
+        assert sum(row.in_flight for row in shown.endpoints) <= shown.in_flight
+        assert {row.endpoint.id for row in shown.endpoints} == self.ids
+
+    @invariant()
+    def at_most_one_trial_per_endpoint(self) -> None:
+        trials: dict[int, int] = {}
+        for attempt in (*self.held, *self.bodies):
+            is_running = attempt.permit.trial and not self.is_late(attempt)
+            if is_running and self.now - attempt.started < TRIAL_LIMIT:
+                trials[id(attempt.record)] = trials.get(id(attempt.record), 0) + 1
+        assert all(count == 1 for count in trials.values())
+
+    @invariant()
+    def the_table_is_sane(self) -> None:
+        for row in self.shown().endpoints:
+            assert row.retry_in >= 0
+            assert row.throttled <= row.requests
+            for figure in (row.read_latency, row.write_latency):
+                assert figure is None or 0 <= figure < float("inf")
+
+    def teardown(self) -> None:
+        """From any state: at rest nothing is in flight, and time plus one success closes every breaker."""
+        if not hasattr(self, "router"):
+            return
+        keep_waiting = len(self.held) % 2
+        if not keep_waiting:
+            self.come_to_rest()
+        self.now += LONGER_THAN_ANYTHING
+        for name in self.ids:
+            attempt = self.router.acquire(None, READ, now=self.now, only=name)
+            assert isinstance(attempt, Attempt), "after so long nobody waits"
+            self.router.settle(attempt, SUCCESS, now=self.now)
+        assert all(row.breaker is CLOSED for row in self.shown().endpoints)
+        self.come_to_rest()
+        shown = self.shown()
+        assert (shown.in_flight, shown.streaming) == (0, 0)
+        assert all((row.in_flight, row.streaming) == (0, 0) for row in shown.endpoints)
+
+    # --- words ---
+
+    def come_to_rest(self) -> None:
+        for attempt in self.held:
+            self.router.settle(attempt, CANCELLED, now=self.now)
+        for body in self.bodies:
+            self.router.finish(body, CANCELLED, now=self.now)
+        self.held, self.bodies = [], []
+
+    def shown(self):
+        return self.router.snapshot(now=self.now)
+
+    def counts(self) -> tuple[object, ...]:
+        shown = self.shown()
+        return shown.in_flight, shown.streaming, self.breakers()
+
+    def breakers(self) -> list[tuple[object, ...]]:
+        return [
+            (row.endpoint.id, row.breaker, row.opened, row.breaker_reason) for row in self.shown().endpoints
+        ]
+
+    @staticmethod
+    def breaker_of(attempt: Attempt) -> tuple[object, ...]:
+        breaker = attempt.record.breaker
+        return breaker.state, breaker.generation, breaker.opened, breaker.retry_at, breaker.reason
+
+    def all_of(self, attempt: Attempt) -> tuple[object, ...]:
+        record = attempt.record
+        figures = [
+            (record.expected(bucket, kind, self.now), record.throughput(kind))
+            for bucket in (None, "photos")
+            for kind in (READ, WRITE)
+        ]
+        return *self.breaker_of(attempt), *figures
+
+    @staticmethod
+    def is_late(attempt: Attempt) -> bool:
+        return attempt.permit.generation != attempt.record.breaker.generation
+
+
+def test_any_order_of_calls_keeps_the_promises():
+    """In-flight is exact, one trial at a time, no pick fails, retries fit the budget, breakers recover."""
+    run_state_machine_as_test(
+        RouterMachine,
+        settings=settings(
+            derandomize=True,
+            database=None,
+            deadline=None,
+            max_examples=200,
+            stateful_step_count=60,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
