@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from flashback_async.cli.exits import CommandError, ExitCode, bad_argument
 
@@ -12,8 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from flashback_async.sandbox import LocalFlashback, NodeSpec
+    from flashback_async.sandbox.store import StoreKind
 
-Store = Literal["moto", "rclone"]
+
+class Store(StrEnum):
+    """What keeps the objects; an enum, which every typer understands."""
+
+    MOTO = "moto"
+    RCLONE = "rclone"
+
+    @property
+    def kind(self) -> StoreKind:
+        """As the sandbox calls it."""
+        return "moto" if self is Store.MOTO else "rclone"
 
 
 @asynccontextmanager
@@ -36,7 +48,9 @@ async def local_flashback(
     from flashback_async.sandbox import LocalFlashback, SandboxConfigurationError, SandboxError  # noqa: PLC0415
 
     try:
-        cluster = LocalFlashback(nodes, latency=latency, store=store, buckets=buckets, tls=tls, seed=seed)
+        cluster = LocalFlashback(
+            nodes, latency=latency, store=store.kind, buckets=buckets, tls=tls, seed=seed
+        )
         await cluster.start()
     except SandboxConfigurationError as error:
         raise bad_argument(str(error)) from error

@@ -5,7 +5,14 @@ from __future__ import annotations
 from enum import IntEnum
 
 from flashback_async.cli.wording import one_line
-from flashback_async.errors import ConfigurationError, FlashbackError
+from flashback_async.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    DeadlineExceededError,
+    EndpointError,
+    FlashbackError,
+    ObjectNotFoundError,
+)
 
 
 class ExitCode(IntEnum):
@@ -67,7 +74,7 @@ def explained(error: Exception) -> str:
     """One line that says what happened."""
     match error:
         case FlashbackError() | CommandError():
-            return one_line(str(error))
+            return one_line(f"{error}{_remedy(error)}")
         case OSError(filename=str() | bytes() as name, strerror=str() as reason):
             return one_line(f"{_decoded(name)}: {reason}")
         case OSError():
@@ -75,6 +82,21 @@ def explained(error: Exception) -> str:
         case _:
             kind = type(error).__name__
             return one_line(f"{kind}: {error} (a bug; please report it with what --debug shows)")
+
+
+def _remedy(error: FlashbackError | CommandError) -> str:
+    """What to do about an answer of the service, whose own words do not say it."""
+    match error:
+        case ObjectNotFoundError(code="NoSuchBucket"):
+            return "; check the name of the bucket"
+        case ObjectNotFoundError(bucket=str() as bucket):
+            return f"; `flashback ls fb://{bucket}` shows what there is"
+        case AccessDeniedError():
+            return "; check FB_KEY_ID and FB_KEY_SECRET, and what that key may do"
+        case EndpointError() | DeadlineExceededError():
+            return "; `flashback nodes` shows how the nodes are"
+        case _:
+            return ""
 
 
 def _decoded(name: str | bytes) -> str:

@@ -11,9 +11,13 @@ from rich.text import Text
 from flashback_async.cli.wording import printable, seconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from flashback_async import FlashbackClient
+
+
+# Columns of a terminal that has room for counters.
+_WIDE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +73,40 @@ def rows_of(client: FlashbackClient, now: float) -> list[NodeRow]:
     return sorted(rows, key=lambda row: (row.first_byte is None, row.first_byte or 0.0))
 
 
-def table_of(rows: Iterable[NodeRow], *, caption: str = "", width: int = 80) -> Table:
-    """The rows for people; on a narrow terminal without what can be missed."""
-    wide = width >= _WIDE
+def table_of(rows: Sequence[NodeRow], *, caption: str = "", width: int = 80) -> Table:
+    """The rows for people. Where the terminal is narrow, URLs are shortened and counters left out."""
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption=caption or None, caption_justify="left"
     )
-    table.add_column("node", no_wrap=True, overflow="ellipsis")
-    table.add_column("region", no_wrap=True, overflow="ellipsis")
-    table.add_column("state", no_wrap=True, min_width=8)
-    table.add_column("round trip", justify="right", no_wrap=True)
-    table.add_column("first byte", justify="right", no_wrap=True)
-    table.add_column("url", no_wrap=True, overflow="ellipsis")
-    if wide:
-        table.add_column("requests", justify="right", no_wrap=True)
-        table.add_column("failures", justify="right", no_wrap=True)
+    named = {"\nnode": [row.id for row in rows], "\nregion": [row.region for row in rows]}
+    for name, texts in named.items():
+        # Its least width is its greatest: only the URLs give way.
+        table.add_column(name, no_wrap=True, min_width=max(map(len, texts), default=0))
+    table.add_column("\nstate", no_wrap=True, min_width=12)
+    for name in ("round\ntrip", "first\nbyte"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
+    counters = ("\nrequests", "\nfailures") if width >= _WIDE else ()
+    for name in counters:
+        table.add_column(name, justify="right", no_wrap=True, min_width=8)
+    table.add_column("\nurl", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        cells: list[Text | str] = [
+        table.add_row(
             printable(row.id),
             printable(row.region) or "-",
             state_text(row.status, row.breaker, row.retry_in),
             seconds_text(row.round_trip),
             seconds_text(row.first_byte),
+            *([f"{row.requests:,}", f"{row.failures:,}"] if counters else []),
             printable(row.url),
-        ]
-        table.add_row(*cells, *([f"{row.requests:,}", f"{row.failures:,}"] if wide else []))
+        )
     return table
-
-
-_WIDE = 110
 
 
 def state_text(status: str, breaker: str, retry_in: float) -> Text:
     """One word for what the control plane says of a node and what we say."""
     match breaker:
-        case "open" if retry_in > 0:
-            return Text(f"out, retry {retry_in:.0f} s" if retry_in >= 1 else "out, retry now", style="red")
+        case "open" if retry_in >= 1:
+            return Text(f"out for {retry_in:.0f} s", style="red")
         case "open" | "half-open":
             return Text("on trial", style="yellow")
     if status == "ONLINE":

@@ -23,7 +23,8 @@ def nodes(
     ctx: typer.Context,
     *,
     bucket: Annotated[
-        str | None, typer.Option(help="Expect latencies as for this bucket.", metavar="NAME")
+        str | None,
+        typer.Option(help="Expect latencies as for this bucket.", metavar="NAME", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON line per node.")] = False,
     endpoint: Endpoints = None,

@@ -23,12 +23,16 @@ def sandbox(
     nodes: Annotated[int, typer.Option(help="Gateways, spread over regions and distances.")] = 4,
     store: Annotated[
         Store, typer.Option(help="What keeps the objects; rclone verifies signatures.")
-    ] = "moto",
+    ] = Store.MOTO,
     bucket: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A bucket to create; repeatable. Default: demo.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="A bucket to create; repeatable. Default: demo."
+        ),
     ] = None,
     latency: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="The same distance for every node.")
+        float | None,
+        typer.Option(metavar="SECONDS", show_default=False, help="The same distance for every node."),
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Serve https.")] = False,
     seed: Annotated[int, typer.Option(help="Of every chance in it.")] = 0,

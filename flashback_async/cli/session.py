@@ -21,13 +21,17 @@ Endpoints = Annotated[
     typer.Option(
         "--endpoint",
         metavar="URL",
+        show_default=False,
         help="Use this S3 endpoint and ask no control plane; repeatable. Default: FB_ENDPOINTS.",
     ),
 ]
 CaFile = Annotated[
     Path | None,
     typer.Option(
-        "--ca-file", metavar="PEM", help="Trust these certificate authorities. Default: FB_CA_FILE."
+        "--ca-file",
+        metavar="PEM",
+        show_default=False,
+        help="Trust these certificate authorities. Default: FB_CA_FILE.",
     ),
 ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashback_async.cli.exits import CommandError
+from flashback_async.cli.task_group import task_group
 from flashback_async.errors import FlashbackError, ServiceError
 
 if TYPE_CHECKING:
@@ -80,20 +81,15 @@ async def work_off(jobs: AsyncIterable[Job], *, concurrency: int, observer: Obse
         while (job := await queue.get()) is not None:
             await _one(job, tally, observer)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(work())
-            async for job in jobs:
-                observer.found(job)
-                await queue.put(job)
-            for _ in range(concurrency):
-                await queue.put(None)
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return tally
-    raise first
+    async with task_group() as group:
+        for _ in range(concurrency):
+            group.create_task(work())
+        async for job in jobs:
+            observer.found(job)
+            await queue.put(job)
+        for _ in range(concurrency):
+            await queue.put(None)
+    return tally
 
 
 async def _one(job: Job, tally: Tally, observer: Observer) -> None:

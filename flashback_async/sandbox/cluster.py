@@ -209,7 +209,7 @@ class LocalFlashback:
     async def heal(self) -> None:
         """Make every server as it was after the start, its counters at zero; restart those that are dead.
 
-        Objects, buckets and reported figures of the store stay: see `clear`.
+        Objects and buckets stay: see `clear`.
         """
         for server in (self.control_plane, *self.nodes):
             await server.heal()

@@ -54,8 +54,8 @@ class Exchange:
         """
         if self._plan.delay:
             await asyncio.sleep(self._plan.delay)
-        if self._reader.at_eof():
-            raise ConnectionAbortedError("the client left while it was kept waiting")
+            if self._reader.at_eof():
+                raise ConnectionAbortedError("the client left while it was kept waiting")
         if self._plan.outcome == "black_hole":
             await _until_end(self._reader)
             return False

@@ -34,7 +34,7 @@ class Relay:
         connection = await self._connect()
         try:
             connection.writer.write(request.head.encode())
-            head = await self._exchange(connection, request)
+            head = await _answer(connection, request)
             status = int(head.start[9:12])
             body = response_body(head, connection.reader, method=request.ask.method, status=status)
         except (WireError, ConnectionError, ValueError) as error:
@@ -50,24 +50,6 @@ class Relay:
         for connection in self._idle:
             connection.writer.transport.abort()
         self._idle.clear()
-
-    async def _exchange(self, connection: _Connection, request: Request) -> Head:
-        if request.upload.finished:
-            return await _final_head(connection.reader)
-        sending = asyncio.ensure_future(_send(request.upload, connection.writer))
-        connection.sending = sending
-        if (request.ask.length or _INLINE_BODY + 1) <= _INLINE_BODY:
-            await sending
-            return await _final_head(connection.reader)
-        # A store may answer before it has read everything, for instance to refuse.
-        answering = asyncio.ensure_future(_final_head(connection.reader))
-        try:
-            await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-            return await answering
-        finally:
-            answering.cancel()
 
     async def _connect(self) -> _Connection:
         while self._idle:
@@ -128,6 +110,25 @@ class _StoreReply:
             self._idle.append(connection)
         else:
             await connection.close()
+
+
+async def _answer(connection: _Connection, request: Request) -> Head:
+    if request.upload.finished:
+        return await _final_head(connection.reader)
+    sending = asyncio.ensure_future(_send(request.upload, connection.writer))
+    connection.sending = sending
+    if (request.ask.length or _INLINE_BODY + 1) <= _INLINE_BODY:
+        await sending
+        return await _final_head(connection.reader)
+    # A store may answer before it has read everything, for instance to refuse.
+    answering = asyncio.ensure_future(_final_head(connection.reader))
+    try:
+        await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        return await answering
+    finally:
+        answering.cancel()
 
 
 async def _send(upload: Upload, writer: StreamWriter) -> None:

@@ -228,10 +228,14 @@ def token_source(
         return RenewedToken(refresher, initial=token, clock=clock, random=random, wall_clock=wall_clock)
     if isinstance(token, str):
         return StaticToken(token, wall_clock=wall_clock)
-    if isinstance(token, TokenSource):
-        return token
     if callable(token):
         return RenewedToken(ProviderIssuer(token, wall_clock=wall_clock), clock=clock, random=random)
+    if isinstance(token, TokenSource):
+        return token
+    if token is not None:
+        raise ConfigurationError(
+            f"token: {type(token).__name__} is no token, no async function, no TokenSource"
+        )
     raise ConfigurationError(
         "the control plane needs a token: set FB_REFRESH_TOKEN or FB_JWT, or FB_ENDPOINTS to do without"
     )

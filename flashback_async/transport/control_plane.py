@@ -12,6 +12,8 @@ import time
 from random import Random
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from flashback_async.config import FlashbackSettings, reveal
 from flashback_async.errors import ConfigurationError, DiscoveryError
 from flashback_async.transport.auth import RenewedToken, token_source
@@ -82,8 +84,8 @@ class ControlPlane:
         self,
         base_url: str = DEFAULT_URL,
         *,
-        token: str | TokenProvider | TokenSource | None = None,
-        refresh_token: str | None = None,
+        token: str | SecretStr | TokenProvider | TokenSource | None = None,
+        refresh_token: str | SecretStr | None = None,
         on_rotate: RotationCallback | None = None,
         timeout: float = 10.0,
         ca_file: Path | str | None = None,
@@ -98,8 +100,8 @@ class ControlPlane:
         self._channel = JsonChannel(base_url, ca_file=ca_file, ssl_context=ssl_context, wall_clock=wall_clock)
         self._tokens = token_source(
             self._channel,
-            token=token,
-            refresh_token=refresh_token,
+            token=reveal(token) if isinstance(token, SecretStr) else token,
+            refresh_token=reveal(refresh_token) if refresh_token is not None else None,
             on_rotate=on_rotate,
             clock=clock,
             wall_clock=wall_clock,
@@ -125,13 +127,10 @@ class ControlPlane:
             ConfigurationError: the settings hold no token.
         """
         provider = settings.token_provider
-        jwt, refresh_token = settings.jwt, settings.refresh_token
-        if provider is not None:
-            refresh_token = None
         return cls(
             settings.base_url,
-            token=provider or (reveal(jwt) if jwt is not None else None),
-            refresh_token=reveal(refresh_token) if refresh_token is not None else None,
+            token=provider or settings.jwt,
+            refresh_token=None if provider is not None else settings.refresh_token,
             on_rotate=settings.on_rotate,
             timeout=settings.discovery_timeout,
             ca_file=settings.ca_file,

@@ -185,7 +185,9 @@ class Discovery:
             await flight.aclose()
 
     async def _repeat(self) -> None:
-        while (flight := self._flight) is not None:
+        flight = self._flight
+        assert flight is not None
+        while True:
             await self._pause()
             # A failure is counted and logged where it happens; a bug goes on to the supervisor.
             with suppress(FlashbackError):
@@ -194,16 +196,18 @@ class Discovery:
     async def _pause(self) -> None:
         """Wait until the next discovery is due, or urgent and not too soon."""
         interval = self._interval * (1.0 + JITTER * (2.0 * self._random() - 1.0))
-        while (wait := max(self._begun_at + interval, self._resting_until) - self._clock()) > 0.0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-                break
         spacing = URGENT_SPACING * 2.0 ** min(self._misses, 16)
         if self._misses:
             spacing *= 1.0 - self._random() / 2.0
-        soonest = max(self._begun_at + min(spacing, self._interval), self._resting_until)
-        await asyncio.sleep(max(0.0, soonest - self._clock()))
+        begun_at = None
+        while begun_at != self._begun_at:  # somebody's refresh meanwhile makes the wait begin anew
+            begun_at = self._begun_at
+            soonest = max(begun_at + min(spacing, interval), self._resting_until)
+            await asyncio.sleep(max(0.0, soonest - self._clock()))
+            due = max(begun_at + interval, self._resting_until)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(due - self._clock()):
+                    await self._wake.wait()
 
     async def _discover(self) -> None:
         self._begun_at = self._clock()
@@ -248,9 +252,7 @@ class Discovery:
         elif self._last.degraded and not found.degraded:
             _logger.info("discovery is complete again")
         if found.unmatched_rows and not self._last.unmatched_rows:
-            _logger.warning(
-                "%d rows of statistics fit no node; without them latencies are unknown", found.unmatched_rows
-            )
+            _logger.warning("%d rows of statistics name no listed node", found.unmatched_rows)
         self._discoveries += 1
         self._misses = 0
         self._last_error = found.degraded

@@ -87,20 +87,19 @@ class Prober:
         self._random = random
         self._ssl = ssl_context
         self._task = SupervisedTask(self._repeat, name="flashback: probes", random=random, logger=_logger)
-        self._wake: asyncio.Event | None = None
+        self._wake = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._records: dict[str, _Record] = {}
 
     def start(self) -> None:
         """Begin probing in the running loop. Idempotent."""
         if not self._task.running:
-            self._wake = asyncio.Event()
+            self._wake = asyncio.Event()  # of this loop
             self._task.start()
 
     def wake(self) -> None:
         """Begin the next round now, as when endpoints joined. Returns at once; for the loop of `start()`."""
-        if self._wake is not None:
-            self._wake.set()
+        self._wake.set()
 
     async def probe(self, endpoints: Iterable[Endpoint]) -> None:
         """Probe those of `endpoints` that were not probed for 10 s, at most 8 at a time.
@@ -117,20 +116,20 @@ class Prober:
 
     async def aclose(self) -> None:
         """End the task, wait for it, and close the connections. Idempotent."""
-        self._wake = None
         await self._task.aclose()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def _repeat(self) -> None:
-        while (wake := self._wake) is not None:
-            wake.clear()
+        while True:
+            self._wake.clear()
             await self.probe(tuple(self._idle()))
             self._task.thriving()
             try:
-                async with asyncio.timeout(INTERVAL * (1.0 + JITTER * self._random())):
-                    await wake.wait()
+                # Timers may fire a hair early, and then nobody would be due.
+                async with asyncio.timeout(INTERVAL * (1.0 + JITTER * self._random()) + 0.01):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

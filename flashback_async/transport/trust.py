@@ -37,7 +37,8 @@ class EndpointTrust:
 
     A node is one machine with three interfaces, and its address may name any of them: the pattern
     `*-us-east-1-aws.flashback.tech` and the hosts `gcs-…` and `blob-…` become `s3-…`. A host that was allowed
-    by its full name is taken as it is.
+    by its full name is taken as it is. An address without a scheme means https; on this machine it means the
+    scheme of the control plane.
 
     Args:
         allowed_domains: domains, with everything below them; or single hosts, addresses and `host:port`.
@@ -47,7 +48,8 @@ class EndpointTrust:
     def __init__(self, allowed_domains: Iterable[str], *, control_plane: str | None = None) -> None:
         self._hosts = frozenset(domain.lower().strip(".") for domain in allowed_domains)
         self._suffixes = tuple(f".{host}" for host in self._hosts if not _is_address(host))
-        self._local = control_plane is not None and is_loopback(urlsplit(control_plane).hostname or "")
+        base = urlsplit(control_plane or "")
+        self._local_scheme = base.scheme if is_loopback(base.hostname or "") else None
         self._named: set[str] = set()
 
     @classmethod
@@ -69,20 +71,24 @@ class EndpointTrust:
     def _endpoint(self, listed: str) -> str:
         if "@" in listed:  # refused below as well, but not in words that repeat a password
             raise ConfigurationError("its address carries a user name")
-        parts = urlsplit(checked_url(_PATTERN.sub(r"\1s3-", listed.strip()), what="its address"))
-        host, usual_port = parts.hostname or "", _USUAL_PORTS[parts.scheme]
+        address = _PATTERN.sub(r"\1s3-", listed.strip())
+        parts = urlsplit(checked_url(address, what="its address"))
+        host, scheme = parts.hostname or "", parts.scheme
+        if self._local_scheme is not None and "://" not in address and is_loopback(host):
+            scheme = self._local_scheme
+        usual_port = _USUAL_PORTS[scheme]
         port = parts.port or usual_port
         if "" in host.split("."):
             raise ConfigurationError("its host name has an empty label")
         if host not in self._hosts and f"{host}:{port}" not in self._hosts:
             if is_loopback(host):
-                if not self._local:
+                if self._local_scheme is None:
                     raise ConfigurationError(f"it is on this machine, the control plane is not; {_REMEDY}")
             elif _is_address(host) or not host.endswith(self._suffixes):
                 raise ConfigurationError(f"it is in none of the allowed domains; {_REMEDY}")
             host = _OTHER_API.sub("s3-", host)
         shown = f"[{host}]" if ":" in host else host
-        return f"{parts.scheme}://{shown}" + (f":{port}" if port != usual_port else "")
+        return f"{scheme}://{shown}" + (f":{port}" if port != usual_port else "")
 
     def _name_once(self, listed: str, reason: str) -> None:
         name = excerpt(_host(listed))

@@ -11,7 +11,7 @@ import pytest
 from flashback_async import ObjectNotFoundError
 from flashback_async.sandbox import Behaviour
 
-NUMBER = 100
+NUMBER = 40
 
 
 @pytest.fixture
@@ -29,19 +29,17 @@ def batches(example):
 
 async def test_batches_come_in_order(batches, fb, keys):
     """The objects come in the order of their keys, in full batches but the last, fetched ahead."""
-    async with aclosing(batches(fb, "demo", keys, size=32, prefetch=10)) as loader:
+    async with aclosing(batches(fb, "demo", keys, size=16, prefetch=10)) as loader:
         got = [batch async for batch in loader]
-    assert [len(batch) for batch in got] == [32, 32, 32, 4]
+    assert [len(batch) for batch in got] == [16, 16, 8]
     assert [body.decode() for batch in got for body in batch] == keys
 
 
-@pytest.mark.parametrize("number", [0, 1, 32, 64])
-async def test_has_no_empty_batch(batches, fb, keys, number):
+async def test_has_no_empty_batch(batches, fb, keys):
     """No batch is empty, however many keys there are."""
-    async with aclosing(batches(fb, "demo", keys[:number], size=32)) as loader:
-        assert sum([len(batch) async for batch in loader]) == number
-    async with aclosing(batches(fb, "demo", keys[:number], size=32)) as loader:
-        assert [] not in [batch async for batch in loader]
+    for number, sizes in {0: [], 1: [1], 16: [16], 32: [16, 16], 33: [16, 16, 1]}.items():
+        async with aclosing(batches(fb, "demo", keys[:number], size=16)) as loader:
+            assert [len(batch) async for batch in loader] == sizes
 
 
 async def test_memory_is_bounded(batches, fb, keys):
@@ -65,7 +63,7 @@ async def test_an_early_break_releases_everything(batches, fb, keys, cluster):
     for node in cluster.nodes:
         await node.set(Behaviour(latency=0.3))
     before = asyncio.all_tasks()
-    async with aclosing(batches(fb, "demo", keys, size=2, prefetch=50)) as loader:
+    async with aclosing(batches(fb, "demo", keys, size=2, prefetch=30)) as loader:
         async for _ in loader:
             assert fb.stats().in_flight > 0
             break
@@ -99,5 +97,5 @@ async def test_runs_as_a_program(run, keys):
     async with run("data_loader.py", "demo", "train/") as process:
         output, log = await process.communicate()
     assert (process.returncode, log) == (0, b"")
-    assert output.startswith(b"epoch 0: 100 samples in ")
-    assert b"epoch 1: 100 samples in " in output
+    assert output.startswith(b"epoch 0: 40 samples in ")
+    assert b"epoch 1: 40 samples in " in output

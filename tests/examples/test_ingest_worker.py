@@ -40,12 +40,12 @@ async def told_by(process):
 
 async def test_stores_every_file(run, folder, fb):
     """Every file is an object under its relative path, and the exit code is 0."""
-    root, contents = folder(200)
+    root, contents = folder(100)
     async with run("ingest_worker.py", "demo", root) as process:
-        assert (await told_by(process))[:3] == (200, 0, False)
+        assert (await told_by(process))[:3] == (100, 0, False)
     assert process.returncode == 0
     assert {info.key async for info in fb.list_objects("demo")} == set(contents)
-    assert (await fb.get_object("demo", "3/199.txt")).body == contents["3/199.txt"]
+    assert (await fb.get_object("demo", "3/94.txt")).body == contents["3/94.txt"]
 
 
 async def test_counts_failures(run, folder, fb):
@@ -63,13 +63,13 @@ async def test_counts_failures(run, folder, fb):
 
 async def test_survives_a_dead_node(run, folder, fb, cluster):
     """A node dies in the middle of the work, and nothing is lost."""
-    root, contents = folder(400)
+    root, contents = folder(200)
     for node in cluster.nodes:
-        await node.set(Behaviour(latency=0.05))
+        await node.set(Behaviour(latency=0.1))
     async with run("ingest_worker.py", "demo", root) as process:
-        await eventually(lambda: written(cluster.nodes[:1], more_than=5) or process.returncode is not None, within=20)
+        await writes(process, cluster.nodes[:1], more_than=5)
         await cluster.nodes[0].kill()
-        assert (await told_by(process))[:3] == (400, 0, False)
+        assert (await told_by(process))[:3] == (200, 0, False)
     assert process.returncode == 0
     assert {info.key async for info in fb.list_objects("demo")} == set(contents)
 
@@ -77,11 +77,11 @@ async def test_survives_a_dead_node(run, folder, fb, cluster):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_drains_when_told_to_end(run, folder, fb, cluster, number):
     """On a signal nothing more is begun, what was begun is stored, and the exit code names the signal."""
-    root, contents = folder(2_000)
+    root, contents = folder(1_000)
     for node in cluster.nodes:
-        await node.set(Behaviour(latency=0.1))
+        await node.set(Behaviour(latency=0.2))
     async with run("ingest_worker.py", "demo", root) as process:
-        await eventually(lambda: written(cluster.nodes, more_than=50), within=20)
+        await writes(process, cluster.nodes, more_than=50)
         process.send_signal(number)
         stored, failed, stopped, log = await told_by(process)
     assert process.returncode == 128 + number
@@ -92,7 +92,11 @@ async def test_drains_when_told_to_end(run, folder, fb, cluster, number):
     assert len([info async for info in fb.list_objects("demo")]) == stored
 
 
-async def written(nodes, *, more_than):
-    """Whether these nodes have seen so many writes."""
-    counts = [(await node.stats()).by_method.get("PUT", 0) for node in nodes]
-    return sum(counts) > more_than
+async def writes(process, nodes, *, more_than):
+    """Wait until these nodes have seen so many writes, or the process has ended."""
+
+    async def seen():
+        counts = [(await node.stats()).by_method.get("PUT", 0) for node in nodes]
+        return sum(counts) > more_than or process.returncode is not None
+
+    await eventually(seen, within=20)

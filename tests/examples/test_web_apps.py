@@ -19,6 +19,8 @@ from flashback_async.sandbox import Behaviour
 
 from .eventually import eventually
 
+# What `python aiohttp_app.py` does, but on a free port.
+RUN_AIOHTTP_APP = "import aiohttp_app as it; it.web.run_app(it.make_app(), host='127.0.0.1', port=0)"
 LARGE = 16 * 2**20
 
 
@@ -139,10 +141,7 @@ async def test_a_browser_that_goes_away_frees_the_connection(service, http, clus
 
 @pytest.mark.parametrize(
     "command",
-    [
-        ("-m", "uvicorn", "fastapi_app:app", "--port", "0"),
-        ("-c", "from aiohttp import web; import aiohttp_app; web.run_app(aiohttp_app.make_app(), port=0)"),
-    ],
+    [("-m", "uvicorn", "fastapi_app:app", "--port", "0"), ("-c", RUN_AIOHTTP_APP)],
     ids=["fastapi_app", "aiohttp_app"],
 )
 async def test_sigterm_ends_the_process_in_order(command, run, http, cluster, fb):
@@ -155,7 +154,7 @@ async def test_sigterm_ends_the_process_in_order(command, run, http, cluster, fb
 
         async def collect(stream):
             async for line in stream:
-                output.append(line.decode())
+                output.append(line.decode())  # noqa: PERF401  # read while it grows
 
         async with asyncio.TaskGroup() as group:
             group.create_task(collect(process.stdout))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from functools import cache
+from random import Random
 from typing import TYPE_CHECKING
 
+from flashback_async.errors import EndpointConnectError
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
 from flashback_async.routing import (
@@ -18,7 +22,7 @@ from flashback_async.routing import (
 from flashback_async.testing import Dialect, MemoryEndpoints, MemoryStore, ScriptedEndpoint, Step
 from flashback_async.transport.executor import Executor, Timeouts
 from flashback_async.transport.monitor import Monitor
-from flashback_async.transport.operation import Deadline, Journey, Operation
+from flashback_async.transport.operation import Journey, Operation
 from flashback_async.transport.upload import Upload
 
 if TYPE_CHECKING:
@@ -38,11 +42,10 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+@cache
 def pattern(size: int, seed: int = 0) -> bytes:
-    """Bytes of which every stretch of four tells where it belongs."""
-    return b"".join((number * 2_654_435_761 + seed).to_bytes(8, "big")[-4:] for number in range(-(-size // 4)))[
-        :size
-    ]
+    """Bytes of which every stretch tells where it belongs."""
+    return Random(seed).randbytes(size)
 
 
 class WatchedRouter(Router):
@@ -169,12 +172,8 @@ class Scene(Verbs):
         endpoint.script.clear()
         endpoint.then = Step.reset()
         for _ in range(5):
-            try:
+            with suppress(EndpointConnectError):
                 await self.head_object("bucket", "key", endpoint=name, retry=False)
-            except OSError:
-                raise
-            except Exception:  # noqa: BLE001, S112  # that it fails is the point
-                continue
         assert self.at(name).breaker is OPEN
         await asyncio.sleep(self.at(name).retry_in)
         endpoint.script.extend(script)
@@ -201,7 +200,9 @@ class Scene(Verbs):
         return {name: count for name, count in held.items() if count}
 
 
-def operation(name: str = "HeadObject", *, kind: OperationKind = READ, data: Upload | None = None) -> Operation:
+def operation(
+    name: str = "HeadObject", *, kind: OperationKind = READ, data: Upload | None = None
+) -> Operation:
     """An operation on `bucket/key`."""
     return Operation(name, kind, "bucket", "key", upload=data)
 
@@ -211,6 +212,3 @@ async def one_shot(data: bytes) -> Upload:
     upload = await Upload.of(data)
     upload.is_replayable = False
     return upload
-
-
-NO_DEADLINE = Deadline()

@@ -257,7 +257,12 @@ async def test_attempts_are_told():
     with pytest.raises(EndpointTimeoutError) as caught:
         await scene.get_object("bucket", "some/key")
     error = caught.value
-    assert (error.operation, error.bucket, error.key, error.endpoint) == ("GetObject", "bucket", "some/key", "c")
+    assert (error.operation, error.bucket, error.key, error.endpoint) == (
+        "GetObject",
+        "bucket",
+        "some/key",
+        "c",
+    )
     assert [(row.endpoint, row.elapsed) for row in error.attempts] == [
         ("a", pytest.approx(0.2)),
         ("b", pytest.approx(0.3)),
@@ -370,7 +375,8 @@ async def test_a_replayed_upload_is_whole():
 async def test_the_budget_ends_retries():
     """When the shared budget is empty, the first failure is final; no delay is waited for."""
     scene = Scene(
-        {"a": Step.reset(), "b": Step.reset(), "c": Step.reset()}, policy=RoutingPolicy(budget=28, retry_cost=14)
+        {"a": Step.reset(), "b": Step.reset(), "c": Step.reset()},
+        policy=RoutingPolicy(budget=28, retry_cost=14),
     )
     for sent in (3, 1):
         before = len(scene.asked)

@@ -339,7 +339,10 @@ async def test_places_in_flight_are_waited_for_until_the_deadline():
     scene = Scene({"a": []}, max_in_flight=2)
     scene.store.put("bucket", "key", b"x" * 10)
     async with scene.stream_object("bucket", "key"), scene.stream_object("bucket", "key"):
-        for call in (scene.head_object("bucket", "key", timeout=1.0), scene.get_object("bucket", "key", timeout=1.0)):
+        for call in (
+            scene.head_object("bucket", "key", timeout=1.0),
+            scene.get_object("bucket", "key", timeout=1.0),
+        ):
             began = now()
             with pytest.raises(DeadlineExceededError, match="2 operations run and none ended") as caught:
                 await call
@@ -478,7 +481,11 @@ def test_deadlines_derive():
     """A deadline is one moment: zero is a time, None is never, and every wait ends at it at the latest."""
     at_ten, never = Deadline.after(10.0, now=0.0), Deadline.after(None, now=0.0)
     assert (at_ten.remaining(4.0), at_ten.remaining(11.0), never.remaining(4.0)) == (6.0, -1.0, float("inf"))
-    assert (at_ten.within(3.0, now=4.0), at_ten.within(30.0, now=4.0), never.within(3.0, now=4.0)) == (7, 10, 7)
+    assert (at_ten.within(3.0, now=4.0), at_ten.within(30.0, now=4.0), never.within(3.0, now=4.0)) == (
+        7,
+        10,
+        7,
+    )
     assert Deadline.after(0.0, now=0.0).remaining(0.0) == 0.0
 
 

@@ -11,9 +11,27 @@ import pytest
 from flashback_async import FlashbackClient
 from flashback_async.sandbox.fixtures import flashback_cluster_factory  # noqa: F401  # a fixture
 
-from .watching import RecordingRouter, settled_tasks
+from .watching import RecordingRouter, settled
 
-DISTANCE = 0.015
+DISTANCE = 0.02
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config):
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Show what the chaos runs measured."""
+    for line in config.stash[FIGURES]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def figures(request):
+    """A function that puts a line of figures under the test's name into the summary."""
+    lines = request.config.stash[FIGURES]
+    return lambda text: lines.append(f"{request.node.name}: {text}")
 
 
 @pytest.fixture(params=["moto", "rclone"])
@@ -60,13 +78,18 @@ async def nothing_left(watched):
     """After every test: no attempt in flight, no body being read, no task, no thread of a client."""
     before = asyncio.all_tasks()
     yield
-    assert await settled_tasks(before) == []
+    assert await settled(lambda: [task for task in asyncio.all_tasks() if task not in before]) == []
     now = asyncio.get_running_loop().time()
     for router in watched:
         snapshot = router.snapshot(now=now)
         assert (snapshot.in_flight, snapshot.streaming) == (0, 0)
         assert all(row.in_flight == row.streaming == 0 for row in snapshot.endpoints)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("flashback")] == []
+    assert await settled(client_threads) == []
+
+
+def client_threads():
+    """Names of the threads that clients started."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("flashback")]
 
 
 @pytest.fixture

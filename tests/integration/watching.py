@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.routing import Attempt, Router
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REST = 2.0
 """Seconds that tasks on their way out get."""
@@ -50,12 +53,12 @@ class RecordingRouter(Router):
         return sum(row.endpoint == endpoint for row in chosen), len(chosen)
 
 
-async def settled_tasks(before: set[asyncio.Task]) -> list[asyncio.Task]:
-    """The tasks that are still there, and were not before, after those that end got time to do so."""
+async def settled(left: Callable[[], list[object]]) -> list[object]:
+    """What is still left, without the task that asks, after those on their way out got time to end."""
     loop = asyncio.get_running_loop()
     end = loop.time() + REST
-    while left := [task for task in asyncio.all_tasks() if task not in before and task is not asyncio.current_task()]:
+    while found := [item for item in left() if item is not asyncio.current_task()]:
         if loop.time() > end:
-            return left
+            return found
         await asyncio.sleep(0.01)
     return []

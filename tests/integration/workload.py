@@ -8,7 +8,7 @@ from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING
 
-from flashback_async import FlashbackError, ObjectNotFoundError
+from flashback_async import FlashbackError
 
 if TYPE_CHECKING:
     from flashback_async import FlashbackClient
@@ -63,11 +63,13 @@ class Workload:
         self._sizes = [size for size in SIZES if size <= largest]
         self._goal = 0
         self._until = 0.0
+        self._started = 0
+        self.started_at = 0.0
 
     async def run(self, operations: int, *, until: float = 0.0) -> Tally:
         """At least so many operations, and at least until this moment of the loop's clock."""
-        self._goal, self._until = operations, until
-        self._started = 0
+        self._goal, self._until = operations, max(until, self._until)
+        self.started_at = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
                 group.create_task(self._work(number))
@@ -103,7 +105,10 @@ class Workload:
                     del mine[key]
                     await self._client.delete_object(self._bucket, key)
                 else:
-                    verb, key = ("get", "range", "head")[min(2, int((choice - 0.45) / 0.2))], random.choice(list(mine))
+                    verb, key = (
+                        random.choice(["get", "get", "get", "range", "head"]),
+                        random.choice(list(mine)),
+                    )
                     await getattr(self, f"_{verb}")(key, mine[key], random)
             except FlashbackError as error:
                 self.tally.failed.append((verb, key, f"{type(error).__name__}: {error}"))
@@ -141,12 +146,3 @@ class Workload:
     def _compare(self, verb: str, key: str, found: bytes, written: bytes) -> None:
         if sha256(found).digest() != sha256(written).digest():
             self.tally.wrong.append((verb, key))
-
-
-async def missing(client: FlashbackClient, bucket: str, key: str) -> bool:
-    """Whether the store says that there is no such object."""
-    try:
-        await client.head_object(bucket, key)
-    except ObjectNotFoundError:
-        return True
-    return False

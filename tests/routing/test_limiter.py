@@ -70,13 +70,14 @@ def test_requests_of_longer_ago_do_not_count_as_recent(before, rate):
     assert tested.rate == pytest.approx(rate)
 
 
-def test_old_requests_are_forgotten_without_new_ones():
+@pytest.mark.parametrize(("now", "rate"), [(12.25 - TINY, 350.0), (12.25, 0.5), (15.0, 0.5)])
+def test_old_requests_are_forgotten_without_new_ones(now, rate):
     """A 429 that arrives long after the last request finds no rate, and starts at the least one."""
     tested = Limiter(POLICY)
     for _ in range(1_000):
-        tested.take(10.0)
-    tested.throttled(10.0, 15.0)
-    assert tested.rate == 0.5
+        tested.take(10.25)
+    tested.throttled(10.25, now)
+    assert tested.rate == pytest.approx(rate)
 
 
 def test_the_bucket_starts_empty():

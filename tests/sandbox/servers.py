@@ -48,7 +48,7 @@ class Store:
                 if target == "/gone":
                     break
                 writer.write(self.answer(method, target, body))
-                if target in ("/until-close", "/broken", "/broken-chunk"):
+                if target in ("/until-close", "/broken", "/broken-chunk", "/broken-line"):
                     break
                 await writer.drain()
         writer.close()
@@ -68,6 +68,7 @@ class Store:
             "/interim": b"HTTP/1.1 102 Processing\r\n\r\n" + _response(200, b"at last"),
             "/broken": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
             "/broken-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf",
+            "/broken-line": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
             "/no-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnumber\r\n",
             "/nonsense": b"HTTP/1.1 abc\r\n\r\n",
             "/closing": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",

@@ -179,6 +179,7 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(gateway):
     [
         ("/broken", "store_failed", b"HTTP/1.1 200 "),
         ("/broken-chunk", "store_failed", b"HTTP/1.1 200 "),
+        ("/broken-line", "store_failed", b"HTTP/1.1 200 "),
         ("/no-chunk", "store_failed", b""),
         ("/gone", "bad_gateway", b"HTTP/1.1 502 "),
         ("/nonsense", "bad_gateway", b"HTTP/1.1 502 "),

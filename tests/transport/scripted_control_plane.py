@@ -1,4 +1,4 @@
-"""A control plane inside the loop: tables that a test changes, failures that it injects, calls that it counts."""
+"""A control plane inside the loop: tables that tests change, failures that they inject, calls they count."""
 
 from __future__ import annotations
 

@@ -33,6 +33,9 @@ async def test_given_ids_are_never_asked_for():
     await directory.learn({"b"})
     assert directory.known({"b"}) == {"b": "mine"}
     assert control_plane.calls == []
+    control_plane.buckets.append({"id": "other", "bucket": "c"})
+    await directory.learn({"b", "c"})
+    assert directory.known({"b", "c"}) == {"b": "mine", "c": "other"}
 
 
 @virtual_time.scenario
@@ -104,5 +107,5 @@ async def test_a_failed_question_rests():
 
 def test_given_ids_must_be_ids():
     """A wrong setting is named before anybody is asked."""
-    with pytest.raises(ConfigurationError, match="bucket_ids: '../x' is no id"):
+    with pytest.raises(ConfigurationError, match=r"bucket_ids: '\.\./x' is no id"):
         _directory(given={"b": "../x"})

@@ -37,9 +37,7 @@ def test_retry_after_is_seconds_or_a_date(text, seconds):
 
 def test_a_date_is_measured_by_the_servers_clock():
     """A wrong local clock does not turn seven seconds into a year."""
-    answer = _answer(
-        503, retry_after="Thu, 15 Jan 2032 10:30:07 GMT", date="Thu, 15 Jan 2032 10:30:00 GMT"
-    )
+    answer = _answer(503, retry_after="Thu, 15 Jan 2032 10:30:07 GMT", date="Thu, 15 Jan 2032 10:30:00 GMT")
     assert answer.retry_after == 7.0
     assert _answer(503, retry_after="Thu, 15 Jan 2032 10:30:07 GMT", date="rubbish").retry_after is None
 

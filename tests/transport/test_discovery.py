@@ -152,15 +152,15 @@ class TestLife:
         starters[0].cancel()
         await asyncio.wait(starters)
         await discovery.start()
-        await asyncio.sleep(9.4)
+        await asyncio.sleep(8.9)
         assert source.times == [0.0]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
         await discovery.aclose()
         assert source.times == [0.0, 10.0]
 
     @virtual_time.scenario
     async def test_closing_cancels_and_awaits(self):
-        """A discovery under way is cancelled, and has ended when `aclose()` returns; closing twice is fine."""
+        """A discovery under way is cancelled, and has ended when `aclose()` returns; twice is fine."""
         source = Source()
         discovery = _discovery(source)
         await asyncio.create_task(discovery.start())
@@ -320,8 +320,7 @@ class TestRefresh:
         discovery.request_refresh()
         await discovery.refresh()
         await asyncio.sleep(5.0)
-        assert source.times[:2] == [0.0, 0.2]
-        assert len(source.times) <= 3
+        assert source.times == [0.0, 0.2]
         await discovery.aclose()
 
     @virtual_time.scenario
@@ -485,7 +484,7 @@ class TestLog:
         await discovery.aclose()
         assert [record.getMessage() for record in caplog.records] == [
             "discovery works in part: no statistics",
-            "4 rows of statistics fit no node; without them latencies are unknown",
+            "4 rows of statistics name no listed node",
             "discovery is complete again",
         ]
 
@@ -533,7 +532,7 @@ class TestCrash:
 
 @virtual_time.scenario
 async def test_the_whole_control_plane_side_feeds_the_router():
-    """Nodes, statistics and trust end up in the real router's choice; a dead control plane changes nothing."""
+    """Nodes, statistics and trust end up in the router's choice; a dead control plane changes nothing."""
     loop = asyncio.get_running_loop()
     control_plane = ScriptedControlPlane(node(1), node(2), node(3, url="https://evilflashback.tech"))
     control_plane.buckets = [{"id": "id-b", "bucket": "photos"}]

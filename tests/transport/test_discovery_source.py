@@ -148,7 +148,7 @@ class TestControlPlaneSource:
     async def test_an_empty_table_says_why_it_is_empty(self):
         """Nothing listed, or nothing left: the error names the settings that decided."""
         control_plane = ScriptedControlPlane()
-        with pytest.raises(DiscoveryError, match="no node that serves storage.*FB_BASE_URL"):
+        with pytest.raises(DiscoveryError, match=r"no node that serves storage.*FB_BASE_URL"):
             await _source(control_plane).discover(B)
         control_plane.nodes = [node(1, url="a.evil.com"), node(2), node(3), node(4, region="us")]
         source = _source(control_plane, regions="us", exclude_nodes="203.0.113.4")

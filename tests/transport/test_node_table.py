@@ -164,8 +164,8 @@ class TestFigures:
     @pytest.mark.parametrize(
         "node_id",
         [
-            "uuid-1", "UUID-1", "203.0.113.1", "s3-us-east-1-aws.flashback.tech", "*-us-east-1-aws.flashback.tech",
-            "blob-us-east-1-aws.flashback.tech", "https://s3-us-east-1-aws.flashback.tech",
+            "uuid-1", "UUID-1", "203.0.113.1", "s3-us-east-1-aws.flashback.tech",
+            "*-us-east-1-aws.flashback.tech", "blob-us-east-1-aws.flashback.tech", "https://s3-us-east-1-aws.flashback.tech",
             "https://gcs-us-east-1-aws.flashback.tech/", "S3-US-EAST-1-AWS.flashback.tech",
         ],
     )  # fmt: skip
@@ -193,7 +193,7 @@ class TestFigures:
         assert (table.unmatched_rows, table.silent_buckets) == (2, {"b", "c"})
 
     def test_a_shared_name_identifies_nobody(self):
-        """Two nodes behind one address: a row with the address could mean either, one with the port does not."""
+        """Two nodes behind one address: the address could mean either of them, address and port do not."""
         nodes = [_node(url=f"http://127.0.0.1:{port}", ip="127.0.0.1") for port in (9001, 9002)]
         table = _join(nodes, {"b": [_minute("127.0.0.1", 1.0), _minute("127.0.0.1:9002", 2.0)]})
         assert [dict(report.reported_latency) for report in table.reports] == [{}, {"b": 0.002}]
@@ -284,8 +284,8 @@ class TestFilters:
 
     @pytest.mark.parametrize(
         "name",
-        ["uuid-2", "UUID-2", "203.0.113.2", "s3-eu-central-1-gcp.flashback.tech", "*-eu-central-1-gcp.flashback.tech",
-         "https://gcs-eu-central-1-gcp.flashback.tech"],
+        ["uuid-2", "UUID-2", "203.0.113.2", "s3-eu-central-1-gcp.flashback.tech",
+         "*-eu-central-1-gcp.flashback.tech", "https://gcs-eu-central-1-gcp.flashback.tech"],
     )  # fmt: skip
     def test_excluded_nodes_are_left_out_by_any_name(self, name):
         """Id, address, host or pattern."""

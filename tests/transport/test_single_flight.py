@@ -94,6 +94,32 @@ async def test_a_newcomer_does_not_board_a_dying_run():
     assert (work.cancelled, work.ended) == (1, 1)
 
 
+@pytest.mark.parametrize("ticks", range(8))
+def test_a_late_cancellation_hits_nobody_else(ticks):
+    """At whatever moment a caller is cancelled, one who comes in that moment gets a result, and shares it."""
+
+    async def scenario():
+        begun = []
+
+        async def run():
+            begun.append(1)
+            await asyncio.sleep(0)
+            return len(begun)
+
+        flight = SingleFlight(run, name="work")
+        first = asyncio.create_task(flight.join())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        second = asyncio.create_task(flight.join())
+        first.cancel()
+        third = asyncio.create_task(flight.join())
+        assert await second == await third
+        await asyncio.wait({first})
+        assert len(begun) <= 2
+
+    virtual_time.run(scenario())
+
+
 @virtual_time.scenario
 async def test_closing_during_a_dying_run_is_clean():
     """Closing while a deserted run ends leaves nothing behind."""

@@ -169,6 +169,15 @@ def test_loopback_addresses_keep_their_form():
         assert _admit(listed, control_plane=LOCAL) == url
 
 
+def test_loopback_without_a_scheme_speaks_like_the_control_plane():
+    """A bare host means https, unless both are on this machine and the control plane speaks http."""
+    for listed in ("127.0.0.1:9000", "*-us-east-1-aws.localhost:9000", "localhost"):
+        assert _admit(listed, control_plane=LOCAL).startswith("http:")
+        assert _admit(listed, control_plane="https://localhost:8000").startswith("https:")
+    assert _admit("s3.flashback.tech", control_plane=LOCAL) == "https://s3.flashback.tech"
+    assert _admit("127.0.0.1:9000", domains=["127.0.0.1"]) == "https://127.0.0.1:9000"
+
+
 def test_a_refused_host_is_named_once(caplog):
     """The warning names the host and the setting, once however often and in whatever form it is listed."""
     trust = EndpointTrust(["flashback.tech"], control_plane=CLOUD)

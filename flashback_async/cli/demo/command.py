@@ -14,9 +14,7 @@ def demo(
     *,
     objects: Annotated[int, typer.Option(min=1, max=100_000, help="Files to copy in and out.")] = 1_500,
     seed: Annotated[int, typer.Option(help="Of the choice of files and their contents.")] = 0,
-    store: Annotated[
-        Store, typer.Option(help="What keeps the objects; rclone verifies signatures.")
-    ] = "moto",
+    store: Annotated[Store, typer.Option(help="What keeps the objects.")] = Store.MOTO,
     json: Annotated[bool, typer.Option("--json", help="The summary as one JSON document.")] = False,
 ) -> None:
     """See it work: a tree goes in and out while nodes slow down, lie and die. About a minute.

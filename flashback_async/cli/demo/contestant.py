@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flashback_async.cli.demo.script import Phase
     from flashback_async.cli.demo.tree import SourceFile
     from flashback_async.cli.workers import Job
 
@@ -46,8 +47,8 @@ class Contestant(Protocol):
     def download(self, file: SourceFile, target: Path) -> Job:
         """The job that copies one object out."""
 
-    def nodes(self) -> list[NodeFigures]:
-        """Every node that it knows."""
+    def nodes(self, phase: Phase) -> list[NodeFigures]:
+        """Every node that it knows, with the figures that matter in this phase."""
 
     def failovers(self) -> dict[str, int]:
         """How often a request moved on to another node, per cause."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flashback_async.cli.demo.script import Phase
 from flashback_async.cli.demo.tree import differences
+from flashback_async.cli.task_group import task_group
 from flashback_async.cli.workers import Job, Observer, work_off
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Progress(Observer):
 
     def failed(self, job: Job, error: Exception, seconds: float) -> None:  # noqa: ARG002  # as above
         """One request failed."""
-        kind = type(error).__name__
+        kind = type(error.__cause__ or error).__name__
         self.result.errors[kind] = self.result.errors.get(kind, 0) + 1
         self._step()
 
@@ -119,7 +120,7 @@ async def run_race(
 ) -> None:
     """Copy `files` in, then out to `target`; the progress's result has all there is to know afterwards."""
     result, clock = progress.result, asyncio.get_running_loop().time
-    async with asyncio.TaskGroup() as group:
+    async with task_group() as group:
         acting = group.create_task(script.perform(on_event))
         for phase in Phase:
             progress.begin(phase)

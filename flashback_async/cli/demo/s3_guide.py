@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from flashback_async.cli.demo.script import Phase
     from flashback_async.cli.demo.tree import SourceFile
     from flashback_async.cli.workers import Advance
     from flashback_async.config import FlashbackSettings
@@ -133,7 +134,8 @@ class Guide:
         async def work(advance: Advance) -> None:
             async def get(client: Any) -> None:
                 answer = await client.get_object(Bucket=BUCKET, Key=file.name)
-                async with answer["Body"] as body, AtomicFile(target) as local:
+                body = answer["Body"]
+                async with body, AtomicFile(target) as local:
                     while chunk := await body.read(_PIECE):
                         await local.write(chunk)
                         advance(len(chunk))
@@ -142,7 +144,7 @@ class Guide:
 
         return Job(file.name, work, file.size)
 
-    def nodes(self) -> list[NodeFigures]:
+    def nodes(self, phase: Phase) -> list[NodeFigures]:  # noqa: ARG002  # Contestant's signature
         """What the screen shows of it."""
         cached = self._chosen if self._expires else ""
         return [

@@ -87,7 +87,10 @@ class Screen:
         self._log.detach()
         if self._painter is not None:
             self._painter.cancel()
+            await asyncio.wait([self._painter])
             self._live.stop()
+            if not self._painter.cancelled() and error is None:
+                self._painter.result()
 
     def event(self, event: Event) -> None:
         """Write what happens to the cluster."""
@@ -98,7 +101,7 @@ class Screen:
         """Write what the client does about it."""
         for node in self._cluster.nodes:
             text = text.replace(f"endpoint {node.ip}", node.id)
-        self._say(f"{'':14}  {printable(text)}", "dim")
+        self._say(f"  {printable(text)}", "dim")
 
     def _say(self, text: str, style: str) -> None:
         line = Text(f"{self._clock() - self._begun:5.1f} s  ", style="dim", no_wrap=True, overflow="ellipsis")
@@ -129,7 +132,7 @@ class Screen:
 
     def _nodes(self) -> Table:
         wide = self._console.width >= _WIDE
-        figures = {row.url: row for row in self._contestant.nodes()}
+        figures = {row.url: row for row in self._contestant.nodes(self._progress.phase)}
         shares = self._shares.of({url: row.requests for url, row in figures.items()}, self._clock())
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if wide else 1, 0, 0))
         blocks = 16 if wide else 4
@@ -147,7 +150,11 @@ class Screen:
         for node in self._cluster.nodes:
             row = figures.get(node.url)
             state = self._script.states.get(node.id, "")
-            cells = [node.id, node.region, Text(state or "-", style="red" if state else "dim")]
+            cells: list[str | Text] = [
+                node.id,
+                node.region,
+                Text(state or "-", style="red" if state else "dim"),
+            ]
             if row is not None:
                 style = {True: "green", False: "red", None: "yellow"}[row.trusted]
                 share = shares[node.url]

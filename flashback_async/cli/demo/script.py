@@ -1,6 +1,6 @@
 """What goes wrong during a demo, and when: by progress and not by the clock, so the same for everybody.
 
-At any time at least one node is healthy: `node-4` on the way in, `node-3` on the way out.
+At any time at least one node is healthy: `node-4` on the way in, `node-2` and `node-3` on the way out.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ EVENTS: Final = (
         0.15,
         "node-1",
         f"{SLOWDOWN}x slower",
-        f"node-1, the nearest, answers {SLOWDOWN}x slower; its /health is fine",
+        f"node-1 (nearest) turns {SLOWDOWN}x slower, /health is fine",
         _behaves("node-1", Behaviour(latency=NODES[0].latency * (SLOWDOWN - 1), health_ok=True)),
     ),
     Event(Phase.IN, 0.35, "node-2", "killed", "node-2 is killed", _is_killed("node-2")),
@@ -119,10 +119,10 @@ EVENTS: Final = (
     Event(
         Phase.OUT,
         0.2,
-        "node-2",
+        "node-4",
         "cuts bodies",
-        "node-2 breaks every download off after 2 kB",
-        _behaves("node-2", Behaviour(truncate_after=2_000)),
+        "node-4 breaks every download off after 2 kB",
+        _behaves("node-4", Behaviour(truncate_after=2_000)),
     ),
     Event(Phase.OUT, 0.4, "node-1", "", "node-1 is fast again", _recovers("node-1")),
     Event(
@@ -141,8 +141,7 @@ EVENTS: Final = (
         "node-4 resets every connection",
         _behaves("node-4", Behaviour(reset=True)),
     ),
-    Event(Phase.OUT, 0.65, "node-2", "", "node-2 recovers", _recovers("node-2")),
-    Event(Phase.OUT, 0.75, "node-1", "killed", "node-1, the nearest, is killed", _is_killed("node-1")),
+    Event(Phase.OUT, 0.75, "node-1", "killed", "node-1 (nearest) is killed", _is_killed("node-1")),
     Event(
         Phase.OUT,
         0.9,

@@ -1,4 +1,4 @@
-"""A real directory tree to copy: Python's standard library, topped up with generated files; and its comparison."""
+"""A real directory tree to copy, Python's standard library and generated files, and its comparison."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def source_tree(count: int, *, scratch: Path, seed: int) -> list[SourceFile]:
 
 
 def differences(files: list[SourceFile], copy: Path) -> list[str]:
-    """What is missing, different or too much below `copy`, by name; empty when the trees are equal. Blocks."""
+    """Names of what is missing, different or too much below `copy`. Blocks."""
     names = {file.name for file in files}
     extra = [
         path.relative_to(copy).as_posix()

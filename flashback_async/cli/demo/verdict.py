@@ -13,8 +13,6 @@ from flashback_async.cli.wording import causes_text, counted, seconds_text, size
 if TYPE_CHECKING:
     from flashback_async.cli.demo.race import Result
 
-_GOOD, _BAD = "green", "red"
-
 
 def table_of(ours: Result, guide: Result) -> Table:
     """Both runs side by side; 80 columns are enough."""
@@ -22,11 +20,7 @@ def table_of(ours: Result, guide: Result) -> Table:
     table.add_column("", no_wrap=True)
     for result in (ours, guide):
         table.add_column(result.name, no_wrap=True, overflow="ellipsis")
-    rows = [
-        (name, cells)
-        for name, cells in zip(_NAMES, zip(_cells(ours), _cells(guide), strict=True), strict=True)
-    ]
-    for name, cells in rows:
+    for name, *cells in zip(_NAMES, _cells(ours), _cells(guide), strict=True):
         table.add_row(name, *cells)
     return table
 
@@ -36,33 +30,34 @@ _NAMES = (
     "requests failed",
     "trees compared byte by byte",
     "time",
+    "objects per second",
     "throughput",
-    "a request takes, p50",
-    "                 p99",
+    "half of the requests within",
+    "99 % of the requests within",
     "failovers per cause",
     "downloads resumed elsewhere",
 )
 
 
 def _cells(result: Result) -> tuple[Text, ...]:
-    differing = len(result.differing)
-    plain = (
-        seconds_text(result.seconds),
-        f"{result.objects / result.seconds:,.0f} objects/s, {size_text(result.moved / result.seconds)}/s",
-        seconds_text(result.percentile(0.50)),
-        seconds_text(result.percentile(0.99)),
-        causes_text(result.failovers),
-        f"{result.resumed:,}",
-    )
+    complete, differing = result.objects == result.wanted, len(result.differing)
+    trees = f"{counted(differing, 'file')} differ" if differing else "equal"
     return (
-        Text(
-            f"{result.objects:,} of {result.wanted:,}",
-            style=_GOOD if result.objects == result.wanted else _BAD,
-        ),
-        Text(f"{result.failed:,}", style=_BAD if result.failed else _GOOD),
-        Text(f"{counted(differing, 'file')} differ", style=_BAD) if differing else Text("equal", style=_GOOD),
-        *map(Text, plain),
+        Text(f"{result.objects:,} of {result.wanted:,}", style=_style(good=complete)),
+        Text(f"{result.failed:,}", style=_style(good=not result.failed)),
+        Text(trees, style=_style(good=not differing)),
+        Text(seconds_text(result.seconds)),
+        Text(f"{result.objects / result.seconds:,.0f}"),
+        Text(f"{size_text(result.moved / result.seconds)}/s"),
+        Text(seconds_text(result.percentile(0.50))),
+        Text(seconds_text(result.percentile(0.99))),
+        Text(causes_text(result.failovers)),
+        Text(f"{result.resumed:,}"),
     )
+
+
+def _style(*, good: bool) -> str:
+    return "green" if good else "red"
 
 
 def sentence_of(ours: Result) -> Text:
@@ -71,13 +66,13 @@ def sentence_of(ours: Result) -> Text:
     if ours.is_perfect:
         return Text(
             f"{counted(objects, 'object')} went in and came back identical, and no request failed.",
-            style=f"bold {_GOOD}",
+            style="bold green",
         )
     kinds = causes_text(ours.errors)
     return Text(
         f"This must not happen: {counted(ours.failed, 'request')} failed ({kinds}), "
         f"{counted(len(ours.differing), 'file')} differ.",
-        style=f"bold {_BAD}",
+        style="bold red",
     )
 
 
