@@ -71,6 +71,15 @@ def newest(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *session.posargs)
 
 
+@nox.session(venv_backend=HERE)
+def bench(session: nox.Session) -> None:
+    """Every benchmark, or one with options: `nox -s bench -- routing_simulation --seeds 1 2`."""
+    python = ready(session)
+    name, *options = session.posargs or ["*"]
+    for script in sorted(Path("benchmarks").glob(f"{name}.py")):
+        session.run(python, str(script), *options)
+
+
 @nox.session
 def package(session: nox.Session) -> None:
     """Build the distributions, and look at the wheel as its user gets it: no extras, no checkout."""

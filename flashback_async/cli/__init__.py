@@ -12,6 +12,7 @@ from typing import NoReturn
 
 _NEEDS = ("typer", "rich")
 _BAD_ENVIRONMENT = 253
+_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
@@ -19,8 +20,12 @@ def main() -> NoReturn:
     if any(find_spec(name) is None for name in _NEEDS):
         sys.stderr.write("flashback: error: the command needs an extra: pip install 'flashback-async[cli]'\n")
         raise SystemExit(_BAD_ENVIRONMENT)
-    # Only here, for these import the extra.
-    from flashback_async.cli.app import app  # noqa: PLC0415
+    try:
+        # Only here, for these import the extra.
+        from flashback_async.cli.app import app  # noqa: PLC0415
 
-    app(prog_name="flashback")
+        app(prog_name="flashback")
+    except KeyboardInterrupt:
+        # Before the command began: from there on it is the command's own business.
+        raise SystemExit(_INTERRUPTED) from None
     raise SystemExit(0)

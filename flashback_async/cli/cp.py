@@ -90,6 +90,7 @@ async def _alone(job: Job, progress: CopyProgress) -> Tally:
         progress.advanced(amount)
 
     progress.found(job)
+    progress.found_all()
     await job.work(advance)
     tally.done = 1
     return tally

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class CopyProgress(Observer):
     """Counts what moves, and shows it; failures are named as they happen.
 
-    The total grows while a tree is still being walked.
+    While a tree is still being walked its total is not known, and the bar only says that something moves.
 
     Args:
         quiet: show no bar.
@@ -41,6 +41,7 @@ class CopyProgress(Observer):
         )
         self._task = self._bar.add_task("", total=None, objects="", moved="", rate="")
         self._found = self._ended = 0
+        self._complete = False
         self._bytes_known = 0
         self._moved = 0
 
@@ -59,6 +60,11 @@ class CopyProgress(Observer):
         """The total grows."""
         self._found += 1
         self._bytes_known += job.size or 0
+        self._show()
+
+    def found_all(self) -> None:
+        """The total is known."""
+        self._complete = True
         self._show()
 
     def advanced(self, amount: int) -> None:
@@ -88,8 +94,8 @@ class CopyProgress(Observer):
         speed = self._bar.tasks[0].speed
         self._bar.update(
             self._task,
-            total=max(self._bytes_known, self._moved) or None,
-            objects=f"{self._ended:,}/{self._found:,} objects",
+            total=max(self._bytes_known, self._moved) if self._complete else None,
+            objects=f"{self._ended:,}/{self._found:,}{'' if self._complete else '+'} objects",
             moved=size_text(self._moved),
             rate=f"{size_text(speed)}/s" if speed else "",
         )

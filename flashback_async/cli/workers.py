@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 
+# Jobs that may wait: enough for a bar to know most totals early, small enough for any memory (about 5 MB).
+_LOOKAHEAD = 10_000
+
 # What one object's refusal says about all of them: going on would repeat it thousands of times.
 _HOPELESS = frozenset(
     {"NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidToken"}
@@ -42,6 +45,9 @@ class Observer:
 
     def found(self, job: Job) -> None:
         """A job joined the queue."""
+
+    def found_all(self) -> None:
+        """There will be no more."""
 
     def advanced(self, amount: int) -> None:
         """Bytes moved."""
@@ -75,7 +81,7 @@ async def work_off(jobs: AsyncIterable[Job], *, concurrency: int, observer: Obse
         FlashbackError: what `jobs` raised, or a refusal that every other job would meet as well.
     """
     tally = Tally()
-    queue: asyncio.Queue[Job | None] = asyncio.Queue(maxsize=concurrency)
+    queue: asyncio.Queue[Job | None] = asyncio.Queue(maxsize=_LOOKAHEAD)
 
     async def work() -> None:
         while (job := await queue.get()) is not None:
@@ -87,6 +93,7 @@ async def work_off(jobs: AsyncIterable[Job], *, concurrency: int, observer: Obse
         async for job in jobs:
             observer.found(job)
             await queue.put(job)
+        observer.found_all()
         for _ in range(concurrency):
             await queue.put(None)
     return tally

@@ -43,12 +43,12 @@ def _get(store: MemoryStore, operation: Operation, _data: bytes, dialect: Dialec
     version = _version(store, operation, dialect)
     size = len(version.data)
     fields = _described(version, dialect)
-    span = _span(str(operation.parameters.get("Range", "")), size) if dialect.ranges else (0, size)
-    if span is None:
-        raise refusal(416, kind=operation.kind)
-    start, stop = span
-    status = 200
-    if "Range" in operation.parameters and dialect.ranges:
+    status, start, stop = 200, 0, size
+    span = _span(str(operation.parameters.get("Range", "")), size) if dialect.ranges else None
+    if span is not None:
+        start, stop = span
+        if start >= stop:
+            raise refusal(416, kind=operation.kind)
         status = dialect.partial_status
         if dialect.content_range:
             fields["ContentRange"] = f"bytes {start}-{stop - 1}/{size if dialect.total else '*'}"
@@ -171,15 +171,16 @@ def _row(store: MemoryStore, bucket: str, key: str) -> Mapping[str, object]:
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
-    """The half-open part of an object that a Range header asks for; None: there is nothing of it."""
+    """The half-open part of an object that a Range header asks for; None: it asks for none."""
     match = _RANGE.fullmatch(header)
-    if match is None or match.groups() == ("", ""):
-        return 0, size
+    if match is None:
+        return None
     first, last = match.groups()
     if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
-    start = int(first)
-    return (start, min(int(last) + 1 if last else size, size)) if start < size else None
+        return (max(0, size - int(last)), size) if last else None
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1 if last else size, size)
 
 
 __all__ = ["Served", "serve"]

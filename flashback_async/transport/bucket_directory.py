@@ -70,16 +70,18 @@ class BucketDirectory:
         """Ask for `names` if one of them is new, or was asked for long ago. At most one request.
 
         Raises:
-            DiscoveryError: the request failed; for 30 s nobody will be asked again.
+            DiscoveryError: it failed; for 30 s nobody will be asked again (nor after a cancellation).
         """
         now = self._clock()
         if now < self._resting_until or not any(self._is_due(name, now) for name in names):
             return
+        self._resting_until = now + RETRY_AFTER  # in case the answer never comes and the caller gives up
         try:
             buckets = await self._control_plane.list_buckets()
         except DiscoveryError as error:
             self._resting_until = self._clock() + max(RETRY_AFTER, error.retry_after or 0.0)
             raise
+        self._resting_until = float("-inf")
         self._remember(names, buckets)
 
     def _is_due(self, name: str, now: float) -> bool:

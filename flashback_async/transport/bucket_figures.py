@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flashback_async.errors import DiscoveryError
 from flashback_async.transport.bucket_directory import BucketDirectory, BucketLister
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from flashback_async.transport.control_plane import BucketNode, BucketStatus, NodeMinute, Rows
     from flashback_async.transport.node_table import Figure
+
+T = TypeVar("T")
 
 KEPT = 60.0
 """Seconds that the last figures stand in for an answer that failed: as long as a table counts as fresh."""
@@ -61,13 +63,21 @@ class BucketFigures:
     Args:
         control_plane: asked for them.
         given: S3 name -> UUID, from the settings.
+        patience: seconds for each of three questions: ids, statistics, status of single buckets. Together
+            they must stay below the time for a discovery.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, control_plane: FigureSource, given: Mapping[str, str], *, clock: Callable[[], float]
+        self,
+        control_plane: FigureSource,
+        given: Mapping[str, str],
+        *,
+        patience: float,
+        clock: Callable[[], float],
     ) -> None:
         self._control_plane = control_plane
+        self._patience = patience
         self._clock = clock
         self._directory = BucketDirectory(control_plane, given, clock=clock)
         self._last: dict[str, tuple[Figure, ...]] = {}
@@ -83,7 +93,7 @@ class BucketFigures:
         """
         figures = Figures()
         try:
-            await self._directory.learn(buckets)
+            await self._in_time(self._directory.learn(buckets))
         except DiscoveryError as error:
             figures.missing.append(f"ids of buckets ({error})")
         figures.ids = self._directory.known(buckets)
@@ -133,7 +143,7 @@ class BucketFigures:
         names = {bucket_id: name for name, bucket_id in figures.ids.items()}
         names |= {name: name for name in figures.ids}
         try:
-            minutes = await self._control_plane.node_minute_stats(figures.ids.values())
+            minutes = await self._in_time(self._control_plane.node_minute_stats(figures.ids.values()))
         except DiscoveryError as error:
             figures.missing.append(f"statistics of nodes ({error})")
             figures.is_answered = error.status is not None and error.status < HTTPStatus.TOO_MANY_REQUESTS
@@ -150,9 +160,16 @@ class BucketFigures:
 
     async def _status(self, bucket_id: str) -> BucketStatus | DiscoveryError:
         try:
-            return await self._control_plane.bucket_status(bucket_id)
+            return await self._in_time(self._control_plane.bucket_status(bucket_id))
         except DiscoveryError as error:
             return error
+
+    async def _in_time(self, question: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await question
+        except TimeoutError as error:
+            raise DiscoveryError(f"no answer within {self._patience:.3g} s") from error
 
 
 __all__ = ["BucketFigures", "FigureSource", "Figures"]

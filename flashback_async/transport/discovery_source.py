@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from flashback_async.transport.trust import EndpointTrust
 
 
+FIGURES_SHARE = 0.25
+"""Part of the time for a discovery that each question about figures may take; there are three in a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Discovered:
     """What a source found.
@@ -105,7 +109,7 @@ class ControlPlaneSource:
     Args:
         control_plane: whom to ask; stays the caller's to close.
         trust: which addresses may be used.
-        settings: `org_id`, `bucket_ids`, `regions` and `exclude_nodes` are read.
+        settings: `org_id`, `bucket_ids`, `regions`, `exclude_nodes` and `discovery_timeout` are read.
         clock: monotonic seconds.
     """
 
@@ -124,7 +128,12 @@ class ControlPlaneSource:
         self._org_id = settings.org_id
         self._regions = settings.regions
         self._exclude = settings.exclude_nodes
-        self._figures = BucketFigures(control_plane, settings.bucket_ids, clock=clock)
+        self._figures = BucketFigures(
+            control_plane,
+            settings.bucket_ids,
+            patience=settings.discovery_timeout * FIGURES_SHARE,
+            clock=clock,
+        )
 
     async def discover(self, buckets: frozenset[str]) -> Discovered:
         """One discovery: the lists and the figures are asked for side by side.

@@ -205,17 +205,29 @@ def _attach(machines: list[_Machine], figures: Mapping[str, Iterable[Figure]]) -
     for bucket, rows in figures.items():
         heard = False
         for row in rows:
-            key = node_key(row.node_id)
-            owners = (index.get((kind, key), set()) for kind in ("id", "ip", "host"))
-            owner = next((found for found in owners if len(found) == 1), None)
+            owner = _owner(row, index, machines)
             if owner is None:
                 unmatched += 1
                 continue
             heard = True
-            machines[min(owner)].figures.setdefault(bucket, []).append(row)
+            owner.figures.setdefault(bucket, []).append(row)
         if not heard:
             silent.add(bucket)
     return unmatched, frozenset(silent)
+
+
+def _owner(
+    row: Figure, index: Mapping[tuple[str, str], set[int]], machines: list[_Machine]
+) -> _Machine | None:
+    """The one machine that a row names; of several, the only usable one."""
+    key = node_key(row.node_id)
+    for kind in ("id", "ip", "host"):
+        found = [machines[at] for at in index.get((kind, key), ())]
+        usable = [machine for machine in found if machine.url is not None]
+        for group in (found, usable):
+            if len(group) == 1:
+                return group[0]
+    return None
 
 
 def _named(machines: list[_Machine]) -> Iterator[tuple[str, _Machine]]:

@@ -1,7 +1,7 @@
-"""Cancellation is neither success nor failure: wherever it hits, everything is given back and nothing counted.
+"""Cancellation is neither success nor failure: wherever it hits, all is given back and nothing counted.
 
-In the manner of httpcore's `tests/test_cancellations.py`: every verb is cancelled at each of its await points,
-in two ways: while what it waits for is still to come, and in the very moment in which that has come.
+In the manner of httpcore's `tests/test_cancellations.py`: every verb is cancelled at each of its await
+points, in two ways: while what it waits for is still to come, and in the very moment in which that has come.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ async def cancelled_at(point: int, verb: str, fate: str, *, late: bool) -> bool:
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_cancelled_at_every_await(verb, fate, late):
-    """At whichever await a verb is cancelled: no permit, lease, body, place or task is left, no breaker moved."""
+    """Wherever a verb is cancelled: no permit, lease, body, place or task is left, and no breaker moved."""
     point = 0
     while True:
         point += 1
@@ -187,12 +187,10 @@ def test_a_cancellation_beside_a_timeout_is_not_lost(order, where):
         scene.store.put("bucket", "key", bytes(100))
         moment = 5.0 if where == "headers" else 10.0
         loop = asyncio.get_running_loop()
-        if order == "cancellation first":
-            loop.call_at(moment, lambda: task.cancel())
         task = asyncio.create_task(scene.get_object("bucket", "key"))
         if order == "timer first":
             await asyncio.sleep(1.0)
-            loop.call_at(moment, lambda: task.cancel())
+        loop.call_at(moment, task.cancel)
         await asyncio.wait([task])
         assert task.cancelled()
         assert (now(), scene.leaks()) == (moment, {})
@@ -222,11 +220,14 @@ async def test_a_task_group_cancels_its_readers():
         await asyncio.sleep(2.5)
         raise LookupError
 
-    with pytest.raises(ExceptionGroup):
+    async def together():
         async with asyncio.TaskGroup() as group:
             for _ in range(10):
                 group.create_task(streamed(scene))
             group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup):
+        await together()
     assert (now(), scene.leaks()) == (2.5, {})
     assert {outcome for _, outcome in scene.router.finished} == {CANCELLED}
 

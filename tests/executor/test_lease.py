@@ -59,10 +59,14 @@ async def test_the_caller_may_know_better():
     scene = Scene(ids="ab")
     async with borrowed(scene) as lease:
         lease.outcome = THROTTLED
-    with pytest.raises(KeyError):
+
+    async def fail():
         async with borrowed(scene, tried="a") as lease:
             lease.outcome = Outcome.CALLER_FAULT
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
     assert scene.router.settled == [("a", THROTTLED), ("b", Outcome.CALLER_FAULT)]
 
 
@@ -90,8 +94,7 @@ async def test_limits_are_waited_for():
     async with borrowed(scene) as lease:
         lease.outcome = THROTTLED
     with pytest.raises(ThrottledError, match="lease_endpoint bucket: every endpoint is at its rate limit"):
-        async with borrowed(scene, timeout=0.5):
-            pass
+        await borrowed(scene, timeout=0.5).__aenter__()
     assert now() == 0.0
     async with borrowed(scene):
         assert 1.0 < now() < 3.0

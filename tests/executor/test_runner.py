@@ -104,7 +104,7 @@ async def test_no_more_than_the_limit_run_at_once():
 
 @scenario
 async def test_what_counts_as_failed():
-    """A "no" of the service is an operation that ended; a failure is one that failed; a cancelled one is none."""
+    """A "no" of the service has ended, a failure has failed, and a cancelled operation counts as none."""
     scene = Scene({"a": [Step(), Step.error(404), Step.refused(), Step.silent()]})
     scene.store.put("bucket", "key", b"")
     await scene.head_object("bucket", "key")

@@ -89,7 +89,7 @@ async def test_a_body_counts_as_load_until_it_ends():
 
 @scenario
 async def test_throughput_comes_from_large_bodies():
-    """A body of 1 MiB or more tells bytes per second, from its headers to its end; smaller ones tell nothing."""
+    """A body of 1 MiB or more tells bytes per second, from its headers to its end; smaller ones nothing."""
     scene = Scene({"a": Step(after=3.0, pace=0.5, piece=MIB // 2)})
     scene.store.put("bucket", "small", bytes(MIB - 1))
     scene.store.put("bucket", "large", bytes(2 * MIB))

@@ -140,8 +140,17 @@ class World:
         chance = self.chance
         await asyncio.sleep(chance.uniform(0, 60))
         verb = chance.choice(
-            [self.read, self.read, self.read_range, self.stream, self.put, self.head, self.delete, self.copy]
-            + [self.listing]
+            [
+                self.read,
+                self.read,
+                self.read_range,
+                self.stream,
+                self.put,
+                self.head,
+                self.delete,
+                self.copy,
+                self.listing,
+            ]
         )
         began, cancelled = now(), chance.random() < 0.1
         task = asyncio.create_task(verb(chance.choice(KEYS)))
@@ -154,13 +163,7 @@ class World:
             end = "cancelled"
         except FlashbackError as error:
             end = type(error).__name__
-            assert isinstance(error, OperationError), error
-            assert (error.operation, error.bucket) != ("", None), error
-            assert str(error).startswith(error.operation)
-            if not isinstance(error, ServiceError | DeadlineExceededError):
-                assert error.attempts, error
-            if isinstance(error, ObjectNotFoundError):
-                assert error.status == 404
+            check(error)
         else:
             end = "fine"
         self.ends[end] = self.ends.get(end, 0) + 1
@@ -187,9 +190,20 @@ class World:
             assert (await scene.get_object("bucket", "calm", retry=False)).body == b"calm"
 
 
+def check(error: FlashbackError) -> None:
+    """An error says what was asked, of what, and what was tried."""
+    assert isinstance(error, OperationError), error
+    assert (error.operation, error.bucket) != ("", None), error
+    assert str(error).startswith(error.operation)
+    if not isinstance(error, ServiceError | DeadlineExceededError):
+        assert error.attempts, error
+    if isinstance(error, ObjectNotFoundError):
+        assert error.status == 404
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_right_bytes_or_a_typed_error(seed):
-    """150 verbs over four endpoints with random faults: invariants hold, and calm weather heals everything."""
+    """150 verbs over four endpoints with random faults: invariants hold, and calm weather heals all."""
     try:
         run(World(seed).play())
     except Exception as error:

@@ -58,7 +58,7 @@ CUTS = [
 
 @pytest.mark.parametrize("dialect", [Dialect(), RCLONE, BARE, WHOLE])
 def test_streamed_objects_equal_the_stored_ones(dialect):
-    """Whatever the size, the place of the cut and its kind: the bytes that arrive are those stored (120 cuts)."""
+    """Whatever the size, the place of the cut and its kind: the bytes are those stored (120 cuts)."""
 
     async def play():
         for size, cut, how in CUTS:
@@ -180,7 +180,7 @@ async def test_a_refusal_while_resuming_is_raised():
     "dialect", [Dialect(), RCLONE, BARE, WHOLE, Dialect(etag=False, if_match=False)], ids=str
 )
 def test_versions_are_never_mixed(change, dialect):
-    """An object that changes while it is read ends the stream, however little the gateway cares for If-Match."""
+    """An object that changes while it is read ends the stream, If-Match or not."""
 
     async def play():
         scene = Scene({"a": Step.broken(100), "b": Step()}, dialect=dialect)
@@ -197,7 +197,7 @@ def test_versions_are_never_mixed(change, dialect):
             assert scene.endpoints.leases == 0
         error = caught.value
         assert (error.operation, error.bucket, error.key, error.status) == ("GetObject", "bucket", "key", 412)
-        assert [row.endpoint for row in error.attempts][0] == "a"
+        assert error.attempts[0].endpoint == "a"
         assert scene.at("b").failures == 0
         assert scene.leaks() == {}
 

@@ -157,7 +157,7 @@ def test_a_position_past_the_end_is_an_empty_body(tmp_path):
 
 @scenario
 async def test_a_second_iteration_starts_from_the_start():
-    """aiohttp may iterate a body again on a new connection: it gets all bytes again."""
+    """A new connection may make aiohttp iterate a body again: it gets all bytes again."""
     upload = await Upload.of(pattern(3 * SLICE))
     reader = upload.reader(Told())
     async for _ in reader:
@@ -236,7 +236,7 @@ def test_text_files_and_closed_ones_are_refused(tmp_path):
 
 @pytest.mark.parametrize("what", ["deleted", "shorter", "unreadable"])
 def test_a_source_that_changes_is_our_fault(what, tmp_path):
-    """A file that is gone, shorter or unreadable when it is sent is the caller's error, not the endpoint's."""
+    """A file that is gone, shorter or unreadable when it is sent is the caller's error."""
     path = tmp_path / "file"
     path.write_bytes(pattern(2 * SLICE))
 

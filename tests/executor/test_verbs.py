@@ -113,8 +113,8 @@ def test_listing_yields_everything_once(count, page_size, requests):
 async def test_listing_is_lazy_and_survives_failures():
     """Pages are asked for as they are needed, each through whichever endpoint works by then."""
     scene = Scene({"a": [Step(), Step.refused()], "b": []})
-    for number in range(5):
-        scene.store.put("bucket", str(number), b"")
+    for key in "01234":
+        scene.store.put("bucket", key, b"")
     listing = scene.list_objects("bucket", page_size=2)
     assert scene.asked == []
     found = [(await anext(listing)).key for _ in range(2)]
@@ -128,8 +128,8 @@ async def test_listing_is_lazy_and_survives_failures():
 async def test_an_abandoned_listing_holds_nothing():
     """Leaving a listing early leaves no request, lease or place behind."""
     scene = Scene(ids="a", connections=1, max_in_flight=1)
-    for number in range(5):
-        scene.store.put("bucket", str(number), b"")
+    for key in "01234":
+        scene.store.put("bucket", key, b"")
     async for _ in scene.list_objects("bucket", page_size=2):
         assert scene.endpoints.leases == scene.monitor.in_flight == 0
         break
@@ -245,7 +245,7 @@ async def test_options_reach_every_verb():
     scene = Scene({"a": Step(), "b": Step.silent()})
     scene.store.put("bucket", "key", b"")
     options = {"timeout": 1.0, "endpoint": "b", "retry": False}
-    for number, call in enumerate(
+    for elapsed, call in enumerate(
         (
             scene.get_object("bucket", "key", **options),
             scene.put_object("bucket", "key", b"", **options),
@@ -259,6 +259,6 @@ async def test_options_reach_every_verb():
     ):
         with pytest.raises(TimeoutError):
             await call
-        assert now() == number
+        assert now() == elapsed
     assert {who for who, _ in scene.asked} == {"b"}
     assert math.isclose(now(), 7.0)

@@ -114,6 +114,9 @@ class RouterMachine(RuleBasedStateMachine):
                 self.held.append(choice)
 
     @rule(name=st.sampled_from(IDS), ends=st.lists(outcomes, min_size=1, max_size=4), pause=pauses)
+    def requests_come_and_go(self, name: str, ends: list[Outcome], pause: float) -> None:
+        self.use_one_endpoint(name, ends, pause)
+
     def use_one_endpoint(self, name: str, ends: list[Outcome], pause: float) -> None:
         for outcome in ends:
             if name in self.ids:
@@ -121,6 +124,13 @@ class RouterMachine(RuleBasedStateMachine):
                 if isinstance(choice, Attempt):
                     self.end(choice, outcome, first_byte=0.01)
         self.now += pause
+
+    @rule(name=st.sampled_from(IDS), pause=st.sampled_from([0.0, 1.5, LONGER_THAN_ANYTHING]))
+    def outage(self, name: str, pause: float) -> None:
+        """An endpoint fails for others while some requests stay under way, and perhaps recovers."""
+        self.use_one_endpoint(name, [FAULT, FAULT], pause)
+        if pause:
+            self.use_one_endpoint(name, [SUCCESS], 0.0)
 
     @precondition(lambda self: self.held)
     @rule(
@@ -311,8 +321,56 @@ def test_any_order_of_calls_keeps_the_promises():
             derandomize=True,
             database=None,
             deadline=None,
-            max_examples=200,
-            stateful_step_count=60,
+            max_examples=120,
+            stateful_step_count=50,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def any_step(machine: RouterMachine, dice: Random) -> None:
+    """One of the rules with arguments by chance; weighted so that attempts are held for a while."""
+    name = dice.choice(IDS)
+    outcome = dice.choice([*Outcome, *[SUCCESS, FAULT, TIMEOUT] * 3])
+    kind, first_byte = dice.choice([READ, WRITE]), dice.choice([None, 0.0, 0.05, 5.0])
+    which, pause = dice.randrange(100), dice.choice([0.0, 0.01, 1.0, 1.5, 3.0, 61.0, 301.0])
+    found = [(each, "", False) for each in IDS]
+    if dice.random() < 0.3:
+        found = [(name, dice.choice(["", "https://moved.example"]), dice.random() < 0.5)]
+    steps = {
+        "pass": (3, lambda: machine.time_passes(pause)),
+        "discover": (1, lambda: machine.discover(found)),
+        "probe": (1, lambda: machine.probe(name, first_byte)),
+        "acquire": (4, lambda: machine.acquire("photos", kind, {name}, None, dice.randrange(1, 5))),
+        "pin": (3, lambda: machine.acquire_pinned(name, dice.randrange(1, 4))),
+        "use": (3, lambda: machine.use_one_endpoint(name, [outcome, outcome], pause)),
+        "outage": (2, lambda: machine.outage(name, dice.choice([0.0, 1.5, LONGER_THAN_ANYTHING]))),
+        "report": (1, lambda: machine.report(name, outcome, first_byte)),
+        "retry": (1, lambda: machine.retry(dice.choice([FAULT, THROTTLED]), dice.randrange(40))),
+        "refund": (1, lambda: machine.refund(dice.choice([1, 14, 1_000]))),
+    }
+    if machine.held:
+        steps["settle"] = (
+            9,
+            lambda: machine.settle(which, outcome, first_byte, dice.choice([None, 2.0]), dice.random() < 0.5),
+        )
+        steps["end all"] = (1, lambda: machine.end_all_at_one_endpoint(name, outcome, dice.random() < 0.5))
+        steps["cancel"] = (1, lambda: machine.cancel_some(dice.randrange(1, 4)))
+    if machine.bodies:
+        steps["confirm"] = (3, lambda: machine.confirm(which))
+        steps["finish"] = (3, lambda: machine.finish(which, outcome, dice.choice([0, 100 * MIB])))
+    weights = [weight for weight, _ in steps.values()]
+    dice.choices([step for _, step in steps.values()], weights)[0]()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_long_runs_keep_the_promises(seed):
+    """The same machine for many steps on end: the states that short runs do not reach."""
+    dice, machine = Random(seed), RouterMachine()
+    machine.start(seed)
+    for _ in range(500):
+        any_step(machine, dice)
+        machine.in_flight_is_what_is_in_flight()
+        machine.at_most_one_trial_per_endpoint()
+        machine.the_table_is_sane()
+    machine.teardown()

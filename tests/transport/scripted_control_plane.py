@@ -15,6 +15,7 @@ class ScriptedControlPlane:
         statuses: bucket id -> rows.
         failures: method name -> error to raise.
         dropped: method name -> rows that were malformed.
+        silent: names of methods that never answer.
         delay: seconds that every answer takes.
         calls: (method, arguments), in order.
     """
@@ -27,6 +28,7 @@ class ScriptedControlPlane:
         self.statuses = {}
         self.failures = {}
         self.dropped = {}
+        self.silent = set()
         self.delay = 0.0
         self.calls = []
 
@@ -52,7 +54,7 @@ class ScriptedControlPlane:
 
     async def _answer(self, kind, rows, method, *arguments):
         self.calls.append((method, *arguments))
-        await asyncio.sleep(self.delay)
+        await asyncio.sleep(1e9 if method in self.silent else self.delay)
         if method in self.failures:
             raise self.failures[method]
         return Rows((kind.model_validate(row) for row in rows), dropped=self.dropped.get(method, 0))

@@ -9,13 +9,14 @@ import logging
 import pytest
 import virtual_time
 from aioresponses import CallbackResult, aioresponses
-from tokens import jwt
 
 from flashback_async.errors import ConfigurationError, DiscoveryError
 from flashback_async.transport.auth import RenewedToken, StaticToken, token_source
 from flashback_async.transport.json_channel import JsonChannel
 from flashback_async.transport.token_issuers import IssuedToken, ProviderIssuer, RefreshIssuer
 from flashback_async.transport.token_life import checked_token, jwt_expiry, lifetime
+
+from .tokens import jwt
 
 BASE = "https://backend.flashback.tech"
 REFRESH = f"{BASE}/user/refresh"

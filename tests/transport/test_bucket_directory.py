@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 import virtual_time
-from scripted_control_plane import ScriptedControlPlane
 
 from flashback_async.errors import ConfigurationError, DiscoveryError
 from flashback_async.transport.bucket_directory import BucketDirectory
+
+from .scripted_control_plane import ScriptedControlPlane
 
 
 class Clock:
@@ -103,6 +105,19 @@ async def test_a_failed_question_rests():
     control_plane.failures.clear()
     await directory.learn({"a", "b"})
     assert directory.known({"a", "b"}) == {"a": "id-a", "b": "id-b"}
+
+
+@virtual_time.scenario
+async def test_an_answer_that_never_comes_rests_as_well():
+    """Whoever gave up waiting does not ask again with the next discovery."""
+    directory, control_plane, clock = _directory(("b", "id-b"))
+    control_plane.silent.add("list_buckets")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(directory.learn({"b"}), 1.0)
+    control_plane.silent.clear()
+    for clock.now, asked in ((29.9, 1), (30.0, 2)):
+        await directory.learn({"b"})
+        assert len(control_plane.calls) == asked
 
 
 def test_given_ids_must_be_ids():

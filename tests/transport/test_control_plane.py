@@ -14,13 +14,14 @@ import pytest
 import virtual_time
 from aiohttp import web
 from aioresponses import CallbackResult, aioresponses
-from local_server import serving
-from tokens import jwt
 
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError, DiscoveryError
 from flashback_async.transport.auth import StaticToken
 from flashback_async.transport.control_plane import ControlPlane, Node, NodeMinute, Rows
+
+from .local_server import serving
+from .tokens import jwt
 
 BASE = "https://backend.flashback.tech"
 TOKEN = jwt(exp=4e9)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tokens import jwt
 
 from flashback_async.transport.answer import Answer, excerpt
+
+from .tokens import jwt
 
 WALL = 1_768_473_000.0  # Thu, 15 Jan 2026 10:30:00 GMT
 

@@ -7,7 +7,6 @@ import logging
 
 import pytest
 import virtual_time
-from scripted_control_plane import ScriptedControlPlane, minute, node
 
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError, DiscoveryError
@@ -15,6 +14,8 @@ from flashback_async.routing import Endpoint, EndpointReport, OperationKind, Rou
 from flashback_async.transport.discovery import BUCKETS_KEPT, Discovery
 from flashback_async.transport.discovery_source import ControlPlaneSource, Discovered, StaticSource
 from flashback_async.transport.trust import EndpointTrust
+
+from .scripted_control_plane import ScriptedControlPlane, minute, node
 
 REPORT = EndpointReport(Endpoint("a", "https://a.flashback.tech"))
 

@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 import virtual_time
-from scripted_control_plane import ScriptedControlPlane, minute, node
 
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ConfigurationError, DiscoveryError
 from flashback_async.routing.endpoint import Endpoint, EndpointStatus
 from flashback_async.transport.discovery_source import ControlPlaneSource, StaticSource
 from flashback_async.transport.trust import EndpointTrust
+
+from .scripted_control_plane import ScriptedControlPlane, minute, node
 
 B = frozenset({"b"})
 IDS = {"b": "id-b"}
@@ -178,6 +179,20 @@ class TestFigures:
         assert control_plane.asked("bucket_status") == []
         control_plane.failures.clear()
         assert _latencies(await source.discover(B)) == {"203.0.113.1": 0.042}
+
+    @virtual_time.scenario
+    async def test_silence_costs_a_quarter_of_the_time(self):
+        """Figures that do not come are not waited for until the discovery itself fails."""
+        for method, fallback in (("list_buckets", 0), ("node_minute_stats", 0), ("bucket_status", 1)):
+            control_plane = ScriptedControlPlane(node(1))
+            control_plane.buckets = [{"id": "id-b", "bucket": "b"}]
+            control_plane.silent = {method}
+            began = asyncio.get_running_loop().time()
+            found = await _source(control_plane, bucket_ids={}, discovery_timeout=8.0).discover(B)
+            assert asyncio.get_running_loop().time() - began == 2.0
+            assert "no answer within 2 s" in found.degraded
+            assert len(found.reports) == 1
+            assert len(control_plane.asked("bucket_status")) == fallback
 
     @virtual_time.scenario
     async def test_failing_lookups_leave_known_buckets_alone(self):

@@ -10,13 +10,14 @@ import zlib
 import pytest
 import trustme
 from aiohttp import web
-from local_server import serving
 
 from flashback_async.errors import ClientClosedError, ConfigurationError, DiscoveryError
 from flashback_async.transport.json_channel import MAX_ANSWER, JsonChannel, UnansweredError
 
+from .local_server import serving
 
-async def _exchange(handler, *, timeout=5.0, **request):
+
+async def _exchange(handler, *, timeout=30.0, **request):
     async with serving(handler) as base_url:
         channel = JsonChannel(base_url)
         try:
@@ -80,7 +81,7 @@ async def test_cookies_are_not_kept():
     async with serving(handler) as base_url:
         channel = JsonChannel(base_url)
         for _ in range(2):
-            await channel.exchange("GET", "/", timeout=5.0)
+            await channel.exchange("GET", "/", timeout=30.0)
         await channel.aclose()
     assert seen == [None, None]
 
@@ -180,7 +181,7 @@ async def test_lost_connections_are_typed():
         pass
     channel = JsonChannel(gone)
     with pytest.raises(UnansweredError, match="no whole answer"):
-        await channel.exchange("GET", "/", timeout=5.0)
+        await channel.exchange("GET", "/", timeout=30.0)
     await channel.aclose()
 
 
@@ -201,13 +202,13 @@ async def test_only_trusted_certificates_are_spoken_to(tmp_path):
     async with serving(handler, ssl_context=server) as base_url:
         for options in ({"ca_file": ca_file}, {"ssl_context": ours}):
             channel = JsonChannel(base_url, **options)
-            assert (await channel.exchange("GET", "/trusted", timeout=5.0)).payload == [1]
+            assert (await channel.exchange("GET", "/trusted", timeout=30.0)).payload == [1]
             await channel.aclose()
         stranger = JsonChannel(base_url)
         with pytest.raises(
             DiscoveryError, match=r"certificate of https://.* is not trusted.*FB_CA_FILE"
         ) as caught:
-            await stranger.exchange("GET", "/secret", timeout=5.0, bearer="tok")
+            await stranger.exchange("GET", "/secret", timeout=30.0, bearer="tok")
         await stranger.aclose()
     assert not isinstance(caught.value, UnansweredError)
     assert requests == ["/trusted", "/trusted"]
@@ -230,17 +231,17 @@ async def test_closed_is_closed():
     """After closing, and from another loop, the error says what to do."""
     channel = JsonChannel("http://127.0.0.1:9")
     with pytest.raises(UnansweredError):
-        await channel.exchange("GET", "/", timeout=5.0)
+        await channel.exchange("GET", "/", timeout=30.0)
 
     def elsewhere():
         with pytest.raises(ClientClosedError, match="one per loop"):
-            asyncio.run(channel.exchange("GET", "/", timeout=5.0))
+            asyncio.run(channel.exchange("GET", "/", timeout=30.0))
 
     await asyncio.to_thread(elsewhere)
     await channel.aclose()
     await channel.aclose()
     with pytest.raises(ClientClosedError, match="make a new one"):
-        await channel.exchange("GET", "/", timeout=5.0)
+        await channel.exchange("GET", "/", timeout=30.0)
 
 
 def test_arguments_that_cannot_work_are_refused(tmp_path):

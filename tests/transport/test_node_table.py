@@ -199,6 +199,13 @@ class TestFigures:
         assert [dict(report.reported_latency) for report in table.reports] == [{}, {"b": 0.002}]
         assert table.unmatched_rows == 1
 
+    def test_a_usable_node_is_meant_rather_than_a_refused_one(self):
+        """A node that is listed twice, once with an address that is not allowed, still gets its figures."""
+        nodes = [_node(ip="1.1.1.1"), _node(url="https://s3.evil.com", ip="1.1.1.1")]
+        for order in (nodes, nodes[::-1]):
+            table = _join(order, {"b": [_minute("1.1.1.1", 3.0)]})
+            assert [dict(report.reported_latency) for report in table.reports] == [{"b": 0.003}]
+
     def test_an_id_beats_an_equal_address(self):
         """A name that is one node's id and another one's address means the id."""
         nodes = [_node("a", id="203.0.113.5"), _node("b", ip="203.0.113.5")]

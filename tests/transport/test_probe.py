@@ -12,10 +12,11 @@ import trustme
 import virtual_time
 from aiohttp import web
 from aioresponses import CallbackResult, aioresponses
-from local_server import serving
 
 from flashback_async.routing import Endpoint, EndpointReport, Router
 from flashback_async.transport.probe import CONCURRENCY, Prober
+
+from .local_server import serving
 
 ANY = re.compile(r"https://.*")
 
@@ -229,58 +230,68 @@ class TestRounds:
         assert (nodes.now, table.recorded) == (0, [])
 
 
+class Clock:
+    """Stands still unless a server says how long something took: exact figures over real sockets."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 class TestMeasurement:
-    """What is measured. Real sockets."""
+    """What is measured. Real sockets, a clock of our own."""
 
     @staticmethod
-    async def _probe(base_url, *, rounds=1, ssl_context=None):
+    async def _probe(base_url, *, clock=None, rounds=1, ssl_context=None):
+        clock = clock or Clock()
         table = Table()
-        time = asyncio.get_running_loop().time
-        shift = 0.0
-        prober = Prober(
-            table, list, clock=lambda: time() + shift, random=lambda: 0.0, ssl_context=ssl_context
-        )
+        prober = Prober(table, list, clock=clock, random=lambda: 0.0, ssl_context=ssl_context)
         for _ in range(rounds):
             await prober.probe([Endpoint(id="a", url=base_url)])
-            shift += 10.0
+            clock.now += 10.0
         await prober.aclose()
         return table.rtts()
 
     async def test_the_second_request_on_a_new_connection_is_timed(self):
-        """Opening a connection is not part of the figure; later probes find it warm and ask once."""
+        """The first answer on a new connection does not count; later probes find it warm, and ask once."""
+        clock = Clock()
         connections = []
 
         async def handler(request):
             connections.append(request.transport.get_extra_info("peername"))
             assert request.path == "/health"
-            first = len(connections) == 1
-            await asyncio.sleep(0.2 if first else 0.0)
+            clock.now += 3.0 if len(connections) == 1 else 0.02
             return web.Response(body=b"ok")
 
         async with serving(handler) as base_url:
-            rtts = await self._probe(base_url, rounds=3)
-        assert len(connections) == 4
-        assert len(set(connections)) == 1
-        assert all(rtt < 0.1 for rtt in rtts)
+            rtts = await self._probe(base_url, clock=clock, rounds=3)
+        assert (len(connections), len(set(connections))) == (4, 1)
+        assert rtts == [0.02, 0.02, 0.02]
 
     async def test_handshakes_are_not_part_of_the_figure(self):
         """Also where the node closes every connection: the time counts from when it is there."""
+        clock = Clock()
         authority = trustme.CA()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(server)
         ours = ssl.create_default_context()
         authority.configure_trust(ours)
-        requests = []
+        handshakes = []
+
+        def shake_hands(*_):
+            handshakes.append(1)
+            clock.now += 3.0
+
+        server.sni_callback = shake_hands
 
         async def handler(request):
-            requests.append(request.transport.get_extra_info("peername"))
-            await asyncio.sleep(0.05)
+            clock.now += 0.05
             return web.Response(headers={"Connection": "close"})
 
         async with serving(handler, ssl_context=server) as base_url:
-            (rtt,) = await self._probe(base_url, ssl_context=ours)
-        assert len(set(requests)) == 2
-        assert 0.05 <= rtt < 0.2
+            rtts = await self._probe(base_url, clock=clock, ssl_context=ours)
+        assert (len(handshakes), rtts) == (2, [0.05])
 
     async def test_untrusted_certificates_are_no_answer(self):
         """A node that cannot prove who it is gets no figure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 import virtual_time
@@ -135,7 +136,7 @@ async def test_closing_during_a_dying_run_is_clean():
 
 
 @virtual_time.scenario
-async def test_a_detached_run_ends_by_itself():
+async def test_a_detached_run_ends_by_itself(caplog):
     """What must not be torn in half goes on without callers, and nobody complains about its failure."""
     work = Work(error=KeyError("unseen"))
     flight = SingleFlight(work, name="work", detached=True)
@@ -144,6 +145,9 @@ async def test_a_detached_run_ends_by_itself():
     caller.cancel()
     await asyncio.sleep(1.0)
     assert (work.cancelled, work.ended) == (0, 1)
+    del flight, caller
+    gc.collect()
+    assert caplog.records == []
 
 
 @virtual_time.scenario
