@@ -129,14 +129,10 @@ class FlashbackSettings(BaseModel):
     Times are seconds, sizes bytes. Instances are frozen and picklable; secrets are shown by no `repr`.
 
     Attributes:
-        key_id: access key id of the repository's API key.
-        key_secret: its secret.
-        session_token: session token of a temporary key.
-        read_key_id: a second key used for reads, for repositories whose WRITE keys cannot read.
-        read_key_secret: its secret.
+        key_id, key_secret, session_token: the repository's API key; the token belongs to temporary keys.
+        read_key_id, read_key_secret: another key for reads, where a WRITE key cannot read.
         credentials_provider: async function that returns `Credentials`, instead of the four above.
-        jwt: control-plane access token; lives one hour, so prefer `refresh_token` in services.
-        refresh_token: control-plane refresh token; rotates with every use.
+        jwt, refresh_token: control-plane tokens; the first lives one hour, the second rotates with use.
         on_rotate: async function that receives every new refresh token, to persist it.
         token_provider: async function that returns an access token, instead of `jwt` and `refresh_token`.
         base_url: the control plane.
@@ -144,8 +140,7 @@ class FlashbackSettings(BaseModel):
         endpoints: fixed S3 endpoints; with them no control plane is asked at all.
         bucket_ids: S3 bucket name -> Flashback UUID, where the control plane cannot be asked for it.
         allowed_domains: endpoints outside these domains are dropped: they would receive signed requests.
-        regions: keep only endpoints of these regions; empty keeps all.
-        exclude_nodes: ids, addresses or hosts of nodes never to use.
+        regions, exclude_nodes: regions to keep, empty for all; ids, addresses or hosts never to use.
         addressing: how a bucket is named in a request; `virtual` needs certificates for `*.host`.
         region: region to sign for; Flashback's nodes accept us-east-1 everywhere.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
@@ -158,19 +153,13 @@ class FlashbackSettings(BaseModel):
         total_timeout: seconds for a whole object or a metadata call, all attempts included; none for
             streams.
         attempts: attempts per operation, on different endpoints; 1 turns retries off.
-        max_connections: connections per endpoint.
-        max_in_flight: operations running at once; more wait their turn.
-        discovery_interval: seconds between discoveries, jittered by 10 %.
-        discovery_timeout: seconds for one discovery.
+        max_connections, max_in_flight: connections per endpoint; operations at once, more wait their turn.
+        discovery_interval, discovery_timeout: seconds between discoveries (10 % jitter), and for one.
         probes: measure the round trip to idle endpoints with `GET /health`.
     """
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-        use_attribute_docstrings=False,
+        frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True
     )
 
     key_id: str | None = None

@@ -20,7 +20,9 @@ _BINS = 120
 def draw(scenario: Scenario, results: Mapping[str, Result], path: Path) -> None:
     """Write the chart of one scenario as SVG or PNG, by the ending of `path`."""
     figure = Figure(figsize=(9, 6), layout="constrained")
-    above, *below = figure.subplots(1 + len(results), 1, sharex=True, height_ratios=[3] + [1.2] * len(results))
+    above, *below = figure.subplots(
+        1 + len(results), 1, sharex=True, height_ratios=[3] + [1.2] * len(results)
+    )
     figure.suptitle(f"{scenario.key}: {scenario.title}", fontsize=12)
     for name, result in results.items():
         moments, values = _tail_over_time(result)

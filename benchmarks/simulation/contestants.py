@@ -70,16 +70,16 @@ class Simple:
         self.random = random
         self.sightings: list[Sighting] = []
 
-    def discover(self, sightings: Sequence[Sighting], now: float) -> None:  # noqa: ARG002  # the protocol's
+    def discover(self, sightings: Sequence[Sighting], now: float) -> None:
         self.sightings = list(sightings)
 
     def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:
         """Learn nothing."""
 
-    def may_retry(self, outcome: Outcome) -> bool:  # noqa: ARG002  # the protocol's
+    def may_retry(self, outcome: Outcome) -> bool:
         return True
 
-    def delay(self, hop: int, tried: set[int]) -> float:  # noqa: ARG002  # the protocol's
+    def delay(self, hop: int, tried: set[int]) -> float:
         return 0.0
 
     def choices(self, tried: set[int]) -> list[Sighting]:
@@ -93,7 +93,9 @@ class Ours:
 
     name: ClassVar[str] = "flashback_async"
 
-    def __init__(self, random: Random, policy: RoutingPolicy | None = None, *, exclude_tried: bool = True) -> None:
+    def __init__(
+        self, random: Random, policy: RoutingPolicy | None = None, *, exclude_tried: bool = True
+    ) -> None:
         self.router = Router(policy=policy, random=random.random)
         self._exclude_tried = exclude_tried
 
@@ -142,14 +144,14 @@ class Guide(Simple):
         self._cached: int | None = None
         self._expires = 0.0
 
-    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:  # noqa: ARG002
+    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:
         if self._cached is None or now >= self._expires:
             online = [row for row in self.sightings if row.online] or self.sightings
             self._cached = min(online, key=lambda row: row.published).index
             self._expires = now + 60.0
         return self._cached, None
 
-    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:  # noqa: ARG002
+    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:
         if outcome is not Outcome.SUCCESS:
             self._expires = 0.0
 
@@ -163,7 +165,7 @@ class RoundRobin(Simple):
         super().__init__(random)
         self._next = int(random.random() * 1_000)
 
-    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:  # noqa: ARG002
+    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:
         rows = self.choices(tried)
         self._next += 1
         return rows[self._next % len(rows)].index, None
@@ -180,14 +182,14 @@ class PeakEwma(Simple):
         self._stamp: dict[int, float] = {}
         self._pending: dict[int, int] = {}
 
-    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:  # noqa: ARG002
+    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:
         rows = self.choices(tried)
         pair = self.random.sample(rows, 2) if len(rows) > 1 else rows
         index = min(pair, key=lambda row: self._load(row.index)).index
         self._pending[index] = self._pending.get(index, 0) + 1
         return index, (index, now)
 
-    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:  # noqa: ARG002
+    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:
         index, started = token  # type: ignore[misc]  # what pick gave
         self._pending[index] -= 1
         took = now - started if outcome is Outcome.SUCCESS else max(1.0, now - started)
@@ -222,7 +224,7 @@ class MongoWindow(Simple):
             known = self._rtt.get(row.index)
             self._rtt[row.index] = measured if known is None else 0.8 * known + 0.2 * measured
 
-    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:  # noqa: ARG002
+    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:
         rows = self.choices(tried)
         best = min(self._rtt[row.index] for row in rows)
         near = [row for row in rows if self._rtt[row.index] <= best + 0.015]
@@ -231,7 +233,7 @@ class MongoWindow(Simple):
         self._pending[index] = self._pending.get(index, 0) + 1
         return index, index
 
-    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:  # noqa: ARG002
+    def settle(self, token: object, outcome: Outcome, now: float, first_byte: float | None) -> None:
         assert isinstance(token, int)
         self._pending[token] -= 1
 
@@ -246,7 +248,7 @@ class Oracle(Simple):
         self._nodes = nodes
         self._address = address
 
-    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:  # noqa: ARG002
+    def pick(self, tried: set[int], size: int, now: float) -> tuple[int, object] | float:
         present = [node for node in self._nodes if node.plan.joins <= now]
         free = [node for node in present if not node.would_limit(self._address, now)]
         if not free:

@@ -194,9 +194,7 @@ class Race:
             journey.ended(index, outcome)
 
         def reply(answer: Answer) -> None:
-            timeline.after(
-                node.plan.rtt / 2, lambda: finish(MEANING[answer], timeline.now - sent)
-            )
+            timeline.after(node.plan.rtt / 2, lambda: finish(MEANING[answer], timeline.now - sent))
 
         node.coming[self._address(journey.number)] += 1
         timeline.after(

@@ -49,7 +49,9 @@ class Scenario:
     tags: tuple[str, ...] = field(default=())
 
 
-def wan(*, first: tuple[Fault, ...] = (), workers: int = 4, published: tuple[float, ...] = ()) -> tuple[NodePlan, ...]:
+def wan(
+    *, first: tuple[Fault, ...] = (), workers: int = 4, published: tuple[float, ...] = ()
+) -> tuple[NodePlan, ...]:
     """Twelve nodes around the world; faults on the nearest."""
     return tuple(
         NodePlan(
@@ -65,7 +67,8 @@ def wan(*, first: tuple[Fault, ...] = (), workers: int = 4, published: tuple[flo
 def lan(count: int, *, faulty: dict[int, tuple[Fault, ...]] | None = None) -> tuple[NodePlan, ...]:
     """Equal nodes near by."""
     return tuple(
-        NodePlan(rtt=0.010, service="exponential", faults=(faulty or {}).get(index, ())) for index in range(count)
+        NodePlan(rtt=0.010, service="exponential", faults=(faulty or {}).get(index, ()))
+        for index in range(count)
     )
 
 
@@ -84,93 +87,188 @@ def all_scenarios(length: float = 1.0) -> tuple[Scenario, ...]:
     reverse = tuple(0.002 + 0.001 * (len(WAN) - index) for index in range(len(WAN)))
     return (
         Scenario(
-            key="S1", title="10 equal nodes, 4 clients, 40 % load", nodes=lan(10), clients=4,
-            rate=0.4 * 10 * _CAPACITY, duration=min(18.0, steady), balanced=True,
-        ),
-        Scenario(key="S2", title="12 nodes around the world, light load", nodes=wan(), rate=_LIGHT, duration=3 * steady),
-        Scenario(
-            key="S3", title="1.6 times what the nearest node serves", nodes=wan(), rate=1.6 * _CAPACITY,
-            duration=2 * steady,
-            bound="the oracle counts every queue at every moment; a client learns of a queue one round trip late",
-        ),
-        Scenario(
-            key="S4", title="50 clients, 8 near-equal nodes, 60 % load",
-            nodes=tuple(NodePlan(rtt=0.010 + 0.0002 * i, service="exponential") for i in range(8)),
-            clients=50, rate=0.6 * 8 * _CAPACITY, duration=min(15.0, steady), balanced=True,
+            key="S1",
+            title="10 equal nodes, 4 clients, 40 % load",
+            nodes=lan(10),
+            clients=4,
+            rate=0.4 * 10 * _CAPACITY,
+            duration=min(18.0, steady),
+            balanced=True,
         ),
         Scenario(
-            key="S5", title="the best node refuses for a minute", nodes=wan(first=(Fault(*bad, refuses=True),)),
-            rate=_LIGHT, duration=end, bad=(0,), fault_at=bad[0], healed_at=bad[1],
-        ),
-        Scenario(
-            key="S6", title="the best node becomes a black hole", nodes=wan(first=(Fault(*bad, black_hole=True),)),
-            rate=_LIGHT, duration=end, attempt_timeout=2.0, bad=(0,), fault_at=bad[0], healed_at=bad[1],
-            gate_detect=1.0,
-        ),
-        Scenario(
-            key="S7", title="brownout: the best node 20 times slower", nodes=wan(first=(Fault(*bad, slowdown=20.0),)),
-            rate=_LIGHT, duration=end, bad=(0,), fault_at=bad[0], healed_at=bad[1], gate_detect=1.0,
-        ),
-        Scenario(
-            key="S8", title="one of 8 answers 503 at once", nodes=lan(8, faulty={3: (Fault(*bad, error_rate=1.0),)}),
-            rate=_LIGHT, duration=end, bad=(3,), fault_at=bad[0], healed_at=bad[1],
-        ),
-        Scenario(
-            key="S9", title="30 % errors on the best node", nodes=wan(first=(Fault(*bad, error_rate=0.3),)),
-            rate=_LIGHT, duration=end, bad=(0,), fault_at=bad[0], healed_at=bad[1],
-        ),
-        Scenario(
-            key="S10", title="half of all answers are errors on 6 of 8 nodes",
-            nodes=lan(8, faulty={i: (Fault(*bad, error_rate=0.5),) for i in range(6)}),
-            rate=_LIGHT, duration=end, bad=tuple(range(6)), fault_at=bad[0], healed_at=bad[1],
-        ),
-        Scenario(
-            key="S11", title="the best node flaps: 3 s down, 3 s up",
-            nodes=wan(first=tuple(Fault(before + 6 * i, before + 6 * i + 3, refuses=True) for i in range(int(fault / 6)))),
-            rate=_LIGHT, duration=end, bad=(0,),
-        ),
-        Scenario(
-            key="S12", title="discovery is down while the best node dies",
-            nodes=wan(first=(Fault(*bad, refuses=True),)), rate=_LIGHT, duration=end, bad=(0,), fault_at=bad[0],
-            healed_at=bad[1], outage=(before - 5, before + fault),
-        ),
-        Scenario(
-            key="S13", title="a nearer node joins cold",
-            nodes=(*(NodePlan(rtt=rtt) for rtt in WAN[1:]), NodePlan(rtt=WAN[0], joins=before)),
-            rate=_LIGHT, duration=2 * before,
-        ),
-        Scenario(
-            key="S14", title="published latency is the node's own leg only", nodes=wan(published=reverse), rate=_LIGHT,
+            key="S2",
+            title="12 nodes around the world, light load",
+            nodes=wan(),
+            rate=_LIGHT,
             duration=3 * steady,
         ),
         Scenario(
-            key="S15", title="10 requests/s per node and address, 60 wanted",
-            nodes=tuple(NodePlan(rtt=rtt, rate=10.0) for rtt in WAN), rate=60.0, duration=6 * steady,
+            key="S3",
+            title="1.6 times what the nearest node serves",
+            nodes=wan(),
+            rate=1.6 * _CAPACITY,
+            duration=2 * steady,
+        ),
+        Scenario(
+            key="S4",
+            title="50 clients, 8 near-equal nodes, 60 % load",
+            nodes=tuple(NodePlan(rtt=0.010 + 0.0002 * i, service="exponential") for i in range(8)),
+            clients=50,
+            rate=0.6 * 8 * _CAPACITY,
+            duration=min(15.0, steady),
+            balanced=True,
+        ),
+        Scenario(
+            key="S5",
+            title="the best node refuses for a minute",
+            nodes=wan(first=(Fault(*bad, refuses=True),)),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+        ),
+        Scenario(
+            key="S6",
+            title="the best node becomes a black hole",
+            nodes=wan(first=(Fault(*bad, black_hole=True),)),
+            rate=_LIGHT,
+            duration=end,
+            attempt_timeout=2.0,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+            gate_detect=1.0,
+        ),
+        Scenario(
+            key="S7",
+            title="brownout: the best node 20 times slower",
+            nodes=wan(first=(Fault(*bad, slowdown=20.0),)),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+            gate_detect=1.0,
+        ),
+        Scenario(
+            key="S8",
+            title="one of 8 answers 503 at once",
+            nodes=lan(8, faulty={3: (Fault(*bad, error_rate=1.0),)}),
+            rate=_LIGHT,
+            duration=end,
+            bad=(3,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+        ),
+        Scenario(
+            key="S9",
+            title="30 % errors on the best node",
+            nodes=wan(first=(Fault(*bad, error_rate=0.3),)),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+        ),
+        Scenario(
+            key="S10",
+            title="half of all answers are errors on 6 of 8 nodes",
+            nodes=lan(8, faulty={i: (Fault(*bad, error_rate=0.5),) for i in range(6)}),
+            rate=_LIGHT,
+            duration=end,
+            bad=tuple(range(6)),
+            fault_at=bad[0],
+            healed_at=bad[1],
+        ),
+        Scenario(
+            key="S11",
+            title="the best node flaps: 3 s down, 3 s up",
+            nodes=wan(
+                first=tuple(
+                    Fault(before + 6 * i, before + 6 * i + 3, refuses=True) for i in range(int(fault / 6))
+                )
+            ),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+        ),
+        Scenario(
+            key="S12",
+            title="discovery is down while the best node dies",
+            nodes=wan(first=(Fault(*bad, refuses=True),)),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
+            outage=(before - 5, before + fault),
+        ),
+        Scenario(
+            key="S13",
+            title="a nearer node joins cold",
+            nodes=(*(NodePlan(rtt=rtt) for rtt in WAN[1:]), NodePlan(rtt=WAN[0], joins=before)),
+            rate=_LIGHT,
+            duration=2 * before,
+        ),
+        Scenario(
+            key="S14",
+            title="published latency is the node's own leg only",
+            nodes=wan(published=reverse),
+            rate=_LIGHT,
+            duration=3 * steady,
+        ),
+        Scenario(
+            key="S15",
+            title="10 requests/s per node and address, 60 wanted",
+            nodes=tuple(NodePlan(rtt=rtt, rate=10.0) for rtt in WAN),
+            rate=60.0,
+            duration=6 * steady,
             bound="the oracle knows the limits; each must be learned from its first 429",
         ),
         Scenario(
-            key="S16", title="two classes of nodes: 4 fast, 4 three times slower",
+            key="S16",
+            title="two classes of nodes: 4 fast, 4 three times slower",
             nodes=tuple(NodePlan(rtt=0.010, mean=0.010 if i < 4 else 0.030) for i in range(8)),
-            rate=0.5 * 4 * _CAPACITY, duration=steady,
+            rate=0.5 * 4 * _CAPACITY,
+            duration=steady,
         ),
         Scenario(
-            key="S17", title="mixed sizes up to 8 MiB, two bandwidths",
-            nodes=tuple(NodePlan(rtt=rtt, workers=16, bandwidth=50e6 if i % 2 else 400e6) for i, rtt in enumerate(WAN[:6])),
-            rate=60.0, duration=3 * steady, sizes=((4_096, 0.7), (1 << 20, 0.2), (8 << 20, 0.1)),
+            key="S17",
+            title="mixed sizes up to 8 MiB, two bandwidths",
+            nodes=tuple(
+                NodePlan(rtt=rtt, workers=16, bandwidth=50e6 if i % 2 else 400e6)
+                for i, rtt in enumerate(WAN[:6])
+            ),
+            rate=60.0,
+            duration=3 * steady,
+            sizes=((4_096, 0.7), (1 << 20, 0.2), (8 << 20, 0.1)),
         ),
         Scenario(
-            key="S18", title="8 clients behind one address, 10 requests/s per node, 60 wanted",
-            nodes=tuple(NodePlan(rtt=rtt, rate=10.0) for rtt in WAN), rate=60.0, duration=6 * steady, clients=8,
+            key="S18",
+            title="8 clients behind one address, 10 requests/s per node, 60 wanted",
+            nodes=tuple(NodePlan(rtt=rtt, rate=10.0) for rtt in WAN),
+            rate=60.0,
+            duration=6 * steady,
+            clients=8,
             shared_address=True,
             bound="the oracle knows what the other clients took; each client learns its share by 429s",
         ),
         Scenario(
-            key="S19", title="200 nodes", nodes=tuple(NodePlan(rtt=0.005 + 0.001 * i) for i in range(200)), rate=_LIGHT,
+            key="S19",
+            title="200 nodes",
+            nodes=tuple(NodePlan(rtt=0.005 + 0.001 * i) for i in range(200)),
+            rate=_LIGHT,
             duration=steady,
         ),
         Scenario(
-            key="S20", title="a brownout that fades over 20 s",
+            key="S20",
+            title="a brownout that fades over 20 s",
             nodes=wan(first=(Fault(before, before + fault / 2, slowdown=20.0, recovers_over=20.0 * length),)),
-            rate=_LIGHT, duration=end, bad=(0,), fault_at=before, healed_at=before + fault / 2 + 20.0 * length,
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=before,
+            healed_at=before + fault / 2 + 20.0 * length,
         ),
     )

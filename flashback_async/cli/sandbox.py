@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from flashback_async.cli.address import remote
 from flashback_async.cli.cluster import Store, local_flashback
 from flashback_async.cli.console import flush_results, messages, write_line
 from flashback_async.cli.exits import ExitCode
@@ -49,8 +50,9 @@ def sandbox(
 async def _sandbox(
     nodes: int, store: Store, buckets: list[str], latency: float | None, seed: int, *, tls: bool
 ) -> ExitCode:
+    places = [remote(name).bucket for name in buckets]
     async with local_flashback(
-        nodes, store=store, buckets=buckets, latency=latency, tls=tls, seed=seed
+        nodes, store=store, buckets=places, latency=latency, tls=tls, seed=seed
     ) as cluster:
         for name, value in cluster.environment().items():
             write_line(f"export {name}={shlex.quote(value)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from flashback_async.errors import OperationError
 from flashback_async.objects.lease import EndpointLease, lend
 from flashback_async.objects.names import checked_bucket
 from flashback_async.routing import Endpoint, OperationKind, Outcome
@@ -119,7 +120,7 @@ class EndpointVerbs(ABC):
         """
         lending = self._lending()
         outcome = Outcome.ENDPOINT_FAULT
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and not isinstance(error, OperationError):
             outcome = Outcome.TIMEOUT
         elif error is not None:
             outcome = _outcome_of_foreign(error)

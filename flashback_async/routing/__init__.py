@@ -8,6 +8,7 @@ from flashback_async.routing.attempt import Attempt, Wait
 from flashback_async.routing.breaker import BreakerState
 from flashback_async.routing.endpoint import Endpoint, EndpointReport, EndpointStatus, OperationKind
 from flashback_async.routing.events import BreakerChanged, EndpointJoined, EndpointLeft, Event, RateLearned
+from flashback_async.routing.explain import Explanation
 from flashback_async.routing.outcome import Outcome
 from flashback_async.routing.policy import RoutingPolicy
 from flashback_async.routing.router import Router
@@ -24,6 +25,7 @@ __all__ = [
     "EndpointSnapshot",
     "EndpointStatus",
     "Event",
+    "Explanation",
     "OperationKind",
     "Outcome",
     "RateLearned",

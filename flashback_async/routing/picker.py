@@ -160,14 +160,19 @@ def window(rows: list[Scored], policy: RoutingPolicy) -> list[Scored]:
     The window stands on the best when idle. Its load can push an endpoint out, but must not widen the window:
     a burst on the near nodes would let far ones in, at the cost of a fifth of the 99th percentile.
     """
+    limit = window_limit(rows, policy)
+    return [row for row in rows if row.score <= limit] or [min(rows, key=_score)]
+
+
+def window_limit(rows: list[Scored], policy: RoutingPolicy) -> float:
+    """The highest score (seconds) that counts as equal to the best: the noise decides how far above it."""
     best = min(rows, key=_base)
     width = max(
         policy.window_minimum,
         policy.window_share * best.base,
         policy.window_deviations * best.deviation,
     )
-    limit = best.base + width
-    return [row for row in rows if row.score <= limit] or [min(rows, key=_score)]
+    return best.base + width
 
 
 def choose(rows: list[Scored], random: Callable[[], float]) -> EndpointRecord:

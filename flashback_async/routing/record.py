@@ -84,6 +84,10 @@ class EndpointRecord:
         """Whether it may get more than one request at a time."""
         return self.load == 0 or self._figures[kind].outcomes >= self._policy.warm_outcomes
 
+    def outcomes(self, kind: OperationKind) -> int:
+        """Attempts of that kind that were settled, cancelled ones excepted."""
+        return self._figures[kind].outcomes
+
     def trial_due(self, now: float) -> bool:
         """Whether its breaker would make the next request a trial."""
         return self.breaker.state is not BreakerState.CLOSED and self.breaker.admits(now)

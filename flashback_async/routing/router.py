@@ -16,6 +16,7 @@ from flashback_async.routing.attempt import Attempt, AttemptState, Wait
 from flashback_async.routing.breaker import BreakerState
 from flashback_async.routing.endpoint import OperationKind
 from flashback_async.routing.events import BreakerChanged, Event, RateLearned
+from flashback_async.routing.explain import Explanation, explain
 from flashback_async.routing.outcome import Outcome
 from flashback_async.routing.policy import RoutingPolicy
 from flashback_async.routing.retry import RetryBudget, backoff
@@ -232,6 +233,22 @@ class Router:
                 record.observe(OperationKind.READ, first_byte, now)
             self._settle_permit(record, record.breaker.permit(now), outcome, now)
             return True
+
+    def explain(
+        self,
+        bucket: str | None,
+        kind: OperationKind = OperationKind.READ,
+        *,
+        tried: Collection[str] = (),
+        size: int | None = None,
+        now: float,
+    ) -> tuple[Explanation, ...]:
+        """Why each endpoint would or would not be chosen now, with its figures. Changes nothing.
+
+        The arguments are those of `acquire`. An empty table is explained by an empty tuple.
+        """
+        with self._lock:
+            return explain(self._table.rows, picker.Demand(bucket, kind, tried, size), now, self.policy)
 
     def pay_for_retry(self, outcome: Outcome) -> int | None:
         """Take one retry after `outcome` from the shared budget: the amount, None when it is exhausted."""

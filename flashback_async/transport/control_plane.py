@@ -117,11 +117,21 @@ class ControlPlane:
         cls,
         settings: FlashbackSettings,
         *,
+        refresh_token: str | None = None,
+        on_rotate: RotationCallback | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
         ssl_context: ssl.SSLContext | None = None,
     ) -> ControlPlane:
         """The control plane that `settings` describe. A `token_provider` wins over the tokens.
+
+        Args:
+            settings: base URL, tokens, `ca_file`, and `discovery_timeout` for every request.
+            refresh_token: what has become of the settings' refresh token; it is spent by its first use.
+            on_rotate: instead of the settings' callback.
+            clock: monotonic seconds.
+            random: returns floats in [0, 1), for jitter.
+            ssl_context: wins over `ca_file`.
 
         Raises:
             ConfigurationError: the settings hold no token.
@@ -130,8 +140,8 @@ class ControlPlane:
         return cls(
             settings.base_url,
             token=provider or settings.jwt,
-            refresh_token=None if provider is not None else settings.refresh_token,
-            on_rotate=settings.on_rotate,
+            refresh_token=None if provider is not None else refresh_token or settings.refresh_token,
+            on_rotate=on_rotate or settings.on_rotate,
             timeout=settings.discovery_timeout,
             ca_file=settings.ca_file,
             ssl_context=ssl_context,

@@ -97,6 +97,17 @@ def on_cluster(cluster):
     return asyncio.run
 
 
+@pytest.fixture
+def on_all_nodes(cluster):
+    """Give every node that behaviour."""
+
+    async def behave(behaviour):
+        for node in cluster.nodes:
+            await node.set(behaviour)
+
+    return lambda behaviour: asyncio.run(behave(behaviour))
+
+
 def files_below(directory):
     """Relative name -> bytes of every file, hidden ones too."""
     return {

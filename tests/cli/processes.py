@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -93,3 +94,7 @@ class Terminal:
                     return self.seen
                 self.seen += data.decode()
         raise AssertionError(f"{until!r} was not written in {seconds} s, only: {self.seen}")
+
+    def lines(self):
+        """Everything written until the end, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.read()).rstrip("\r\n").split("\r\n")

@@ -28,7 +28,9 @@ def test_remote_paths(text, bucket, key):
     assert remote(text) == Remote(bucket, key)
 
 
-@pytest.mark.parametrize("text", ["", "/", "fb://", "fb:///key", "http://demo/key", "a b/key", "demo/" + "k" * 1025])
+@pytest.mark.parametrize(
+    "text", ["", "/", "fb://", "fb:///key", "http://demo/key", "a b/key", "demo/" + "k" * 1025]
+)
 def test_what_names_no_bucket_is_refused_with_its_text(text):
     """A path that cannot be one is an argument error that quotes it and shows how to write it."""
     with pytest.raises(CommandError, match="fb://bucket/key") as refused:
@@ -80,7 +82,9 @@ def test_harmless_keys_become_relative_paths(key):
     assert local_name(key) == PurePosixPath(key)
 
 
-@pytest.mark.parametrize("key", ["..", "../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a/", "", "a\0b", "."])
+@pytest.mark.parametrize(
+    "key", ["..", "../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a/", "", "a\0b", "."]
+)
 def test_keys_that_would_leave_the_directory_are_refused(key):
     """No key can name a file outside the target directory, or something that is no file."""
     with pytest.raises(CommandError, match="is refused") as refused:

@@ -143,19 +143,18 @@ def test_names_that_cannot_be_keys_fail_alone(flashback, store, tmp_path):
     assert "bad\\udcff" in done.err
 
 
-def test_a_download_that_fails_leaves_the_old_file(flashback, store, cluster, on_cluster, tmp_path):
+def test_a_download_that_fails_leaves_the_old_file(flashback, store, on_all_nodes, tmp_path):
     """When every node breaks the body off, the file that was there stays as it was, and nothing beside it."""
     store.put({"big": os.urandom(500_000)})
     (tmp_path / "f").write_bytes(b"old")
-    for node in cluster.nodes:
-        on_cluster(node.set(Behaviour(truncate_after=0)))
+    on_all_nodes(Behaviour(truncate_after=0))
     done = flashback("cp", "fb://demo/big", tmp_path / "f")
     assert (done.code, files_below(tmp_path)) == (254, {"f": b"old"})
     assert done.err.startswith("flashback: error: GetObject demo/big: ")
     assert len(done.err.splitlines()) == 1
 
 
-def test_trees_survive_broken_nodes(flashback, store, cluster, on_cluster, tree, tmp_path):
+def test_trees_survive_broken_nodes(flashback, cluster, on_cluster, tree, tmp_path):
     """With one node dead and one answering 503 nothing fails, and the summary tells the failovers."""
     on_cluster(cluster.nodes[0].kill())
     on_cluster(cluster.nodes[1].set(Behaviour(status=503)))
@@ -177,10 +176,9 @@ def test_a_bucket_that_is_not_there_is_said_once(flashback, cluster, tree):
     assert "check the name of the bucket" in done.err
 
 
-def test_writes_that_are_switched_off_fail_object_by_object(flashback, cluster, on_cluster, tree):
+def test_writes_that_are_switched_off_fail_object_by_object(flashback, on_all_nodes, tree):
     """A quota that stops writes is told for each object, and the code is 1."""
-    for node in cluster.nodes:
-        on_cluster(node.set(Behaviour(writes_disabled=WritesDisabled())))
+    on_all_nodes(Behaviour(writes_disabled=WritesDisabled()))
     done = flashback("cp", "-r", tree, "fb://demo/t")
     assert (done.code, done.rows[0]["failed"]) == (1, 4)
 

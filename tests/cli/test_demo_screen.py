@@ -17,9 +17,13 @@ from flashback_async.cli.demo.script import EVENTS, NODES, Phase, Script
 from flashback_async.cli.demo.verdict import document_of, sentence_of, table_of
 
 FIGURES = [
-    NodeFigures("http://1", "standby", True, 0.4123, 0, 7_000, 0),
-    NodeFigures("http://2", "out for 59 s", False, None, 0, 100, 12_345),
-    NodeFigures("http://3", "on trial", None, 1.5, 1, 0, 3),
+    NodeFigures(
+        "http://1", "standby", trusted=True, first_byte=0.4123, in_flight=0, requests=7_000, failures=0
+    ),
+    NodeFigures(
+        "http://2", "out for 59 s", trusted=False, first_byte=None, in_flight=0, requests=9, failures=12_345
+    ),
+    NodeFigures("http://3", "on trial", trusted=None, first_byte=1.5, in_flight=1, requests=0, failures=3),
 ]
 
 
@@ -33,7 +37,12 @@ def cluster():
 
 def console(width, *, terminal):
     return Console(
-        file=io.StringIO(), width=width, height=24, force_terminal=terminal, color_system=None, highlight=False
+        file=io.StringIO(),
+        width=width,
+        height=24,
+        force_terminal=terminal,
+        color_system=None,
+        highlight=False,
     )
 
 
@@ -76,7 +85,8 @@ async def test_shares_are_of_the_last_seconds():
     shares = _Shares()
     assert shares.of({"a": 100, "b": 0}, 0.0) == {"a": 0.0, "b": 0.0}
     assert shares.of({"a": 130, "b": 10}, 1.0) == {"a": 0.75, "b": 0.25}
-    assert shares.of({"a": 130, "b": 20}, 4.5) == {"a": 0.0, "b": 1.0}
+    assert shares.of({"a": 130, "b": 20}, 4.0) == {"a": 0.0, "b": 1.0}
+    assert shares.of({"a": 140, "b": 20}, 9.0) == {"a": 1.0, "b": 0.0}
 
 
 async def test_without_a_terminal_there_are_plain_lines():
@@ -162,12 +172,12 @@ def test_the_sentence_is_true():
     """Nothing failed, or what did."""
     ours, guide = results()
     assert sentence_of(ours).plain == "2 objects went in and came back identical, and no request failed."
-    assert sentence_of(guide).plain == "This must not happen: 2 requests failed (ClientError 2), 2 files differ."
+    assert (
+        sentence_of(guide).plain == "This must not happen: 2 requests failed (ClientError 2), 2 files differ."
+    )
 
 
-@pytest.mark.parametrize(
-    "spoilt", [{"errors": {"X": 1}}, {"differing": ["a"]}, {"objects": 3}]
-)
+@pytest.mark.parametrize("spoilt", [{"errors": {"X": 1}}, {"differing": ["a"]}, {"objects": 3}])
 def test_only_a_perfect_run_is_perfect(spoilt):
     """One failed request, one different file or one object too few is enough."""
     ours, _ = results()

@@ -20,7 +20,7 @@ def test_a_healthy_node_is_there_at_any_time():
 
 
 def test_everything_promised_happens():
-    """A brownout, a death, 503s and a control plane that goes away; every node is hit and more than one heals."""
+    """A brownout, a death, 503s, no control plane; every node is hit and more than one heals."""
     states = {event.state for event in EVENTS}
     assert {"20x slower", "killed", "answers 503", "down", "cuts bodies"} <= states
     assert {event.who for event in EVENTS if event.state} == {*(node.id for node in NODES), CONTROL_PLANE}

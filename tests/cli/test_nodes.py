@@ -55,8 +55,8 @@ def test_nodes_says_how_much_was_dropped(flashback, cluster, on_cluster):
 @pytest.mark.parametrize("columns", [80, 120])
 def test_nodes_is_a_table_on_a_terminal(terminal, cluster, columns):
     """Every node is one row that fits; counters are there where there is room."""
-    with terminal("nodes", columns=columns, NO_COLOR="1") as shown:
-        lines = shown.read().rstrip("\r\n").split("\r\n")
+    with terminal("nodes", columns=columns) as shown:
+        lines = shown.lines()
     assert len(lines) == 2 + 4
     assert all(len(line) <= columns for line in lines)
     assert lines[1].split()[:3] == ["node", "region", "state"]

@@ -29,7 +29,7 @@ def test_ls_on_a_terminal_is_for_people(terminal, store):
     """Time, size in words and key per line, then a sum; control characters in keys are made visible."""
     store.put({"big": bytes(1_500_000), "ev\x1b[31mil": b"x"})
     with terminal("ls", "demo") as shown:
-        lines = shown.read().split("\r\n")
+        lines = shown.lines()
     assert lines[0].endswith("    1.4 MiB  big")
     assert lines[1].endswith("        1 B  ev\\x1b[31mil")
     assert lines[2] == "2 objects, 1.4 MiB"
@@ -61,10 +61,16 @@ def test_stat_tells_what_the_store_knows(flashback, store):
 def test_stat_on_a_terminal_is_a_table(terminal, store):
     """Names and values in two columns."""
     store.put({"a": b"12345"})
-    with terminal("stat", "demo/a", NO_COLOR="1") as shown:
-        text = shown.read()
-    assert "key            a" in text
-    assert "size           5 bytes (5 B)" in text
+    with terminal("stat", "demo/a") as shown:
+        rows = [line.rstrip() for line in shown.lines()]
+    assert rows[:3] == ["bucket         demo", "key            a", "size           5 bytes (5 B)"]
+
+
+def test_colours_can_be_switched_off(terminal, store):
+    """NO_COLOR is respected: no colour on a terminal."""
+    with terminal("nodes", NO_COLOR="1") as plain, terminal("nodes") as coloured:
+        assert "\x1b[32monline" not in plain.read()
+        assert "\x1b[32monline" in coloured.read()
 
 
 def test_rm_deletes_what_it_names(flashback, store):

@@ -20,8 +20,10 @@ def exports(process, count):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_sandbox_serves_until_it_is_ended(process, number):
-    """stdout is shell code that leads there, stderr a table of nodes; a signal ends all of its processes."""
-    with processes.started("sandbox", "--nodes", "1", "--bucket", "mine", "--tls", "--latency", "0") as sandbox:
+    """Shell code that leads there on stdout, a table of nodes on stderr; a signal ends all processes."""
+    with processes.started(
+        "sandbox", "--nodes", "1", "--bucket", "mine", "--tls", "--latency", "0"
+    ) as sandbox:
         variables = exports(sandbox, 5)
         assert Path(variables["FB_CA_FILE"]).is_file()
         listed = process("ls", "mine", **variables)

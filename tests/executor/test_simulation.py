@@ -48,7 +48,7 @@ class World:
             total=TOTAL,
         )
         for name in "abcd":
-            badness = self.chance.choice([0.0, 0.1, 0.5, 1.0])
+            badness = self.chance.choice([0.1, 0.3, 0.6, 0.9])
             self.scene[name].script.extend(self.fate(badness) for _ in range(400))
         self.versions = 0
         self.ends: dict[str, int] = {}
@@ -71,14 +71,14 @@ class World:
                 Step.error(403),
                 Step.throttled(chance.choice([None, 0.5, 3.0]), after=after),
                 Step.lost(after=after),
-                Step(cut=chance.randrange(50_000), how=chance.choice(list(Break)), piece=piece, pace=pace),
+                *[Step(cut=chance.randrange(90_000), how=chance.choice(list(Break)), piece=piece, pace=pace)] * 8,
             ]
         )
 
     def data(self) -> bytes:
         self.versions += 1
         return pattern(
-            self.chance.choice([0, 1, 1_000, 50_000, 2 * SLICE + 3]), self.seed * 10_000 + self.versions
+            self.chance.choice([0, 1_000, 50_000, 100_000, 2 * SLICE + 3]), self.seed * 10_000 + self.versions
         )
 
     def write(self, key: str) -> None:
@@ -152,10 +152,10 @@ class World:
                 self.listing,
             ]
         )
-        began, cancelled = now(), chance.random() < 0.1
+        began, cancelled = now(), chance.random() < 0.2
         task = asyncio.create_task(verb(chance.choice(KEYS)))
         if cancelled:
-            asyncio.get_running_loop().call_later(chance.uniform(0, 2), task.cancel)
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.3), task.cancel)
         try:
             await task
         except asyncio.CancelledError:

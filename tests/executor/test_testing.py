@@ -214,7 +214,7 @@ async def test_a_step_may_speak_another_dialect():
 
 @scenario
 async def test_conditions_and_ranges_are_s3s():
-    """If-Match holds or fails, `*` always holds; a Range that is none is ignored, an impossible one is 416."""
+    """If-Match holds or fails, `*` always holds; what is no Range is ignored, an impossible one is 416."""
     endpoint = ScriptedEndpoint("a", MemoryStore("bucket"))
     version = endpoint.store.put("bucket", "key", b"0123456789")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,3 +63,19 @@ async def settled(left: Callable[[], list[object]]) -> list[object]:
             return found
         await asyncio.sleep(0.01)
     return []
+
+
+async def eventually(condition: Callable[[], object], *, within: float) -> None:
+    """Wait until `condition` (a function, or one that is awaited) holds.
+
+    Raises:
+        TimeoutError: it did not within so many seconds.
+    """
+    async with asyncio.timeout(within):
+        while True:
+            holds = condition()
+            if inspect.isawaitable(holds):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.01)

@@ -79,6 +79,10 @@ class Workload:
         """Do not end before this moment of the loop's clock."""
         self._until = max(self._until, until)
 
+    def stop(self) -> None:
+        """End with the operations that run."""
+        self._goal, self._until = 0, 0.0
+
     async def reached(self, operations: int) -> None:
         """Wait until so many operations ended."""
         while self.tally.done < operations:

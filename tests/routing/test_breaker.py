@@ -360,6 +360,23 @@ def test_health_may_be_told_not_to_count():
     assert tested.retry_at == pytest.approx(5_002.0)
 
 
+def test_somebody_elses_success_hastens_the_trial():
+    """An open breaker whose endpoint was seen to come back admits its trial at once."""
+    tested = tripped()
+    tested.hasten(0.25)
+    assert (tested.state, tested.retry_at, tested.generation) == (OPEN, 0.25, 1)
+    assert not tested.admits(0.25 - TINY)
+    assert tested.permit(0.25).trial
+
+
+def test_hastening_never_delays_and_moves_no_other_state():
+    """Where the time is up already, or there is none to wait for, nothing changes."""
+    for tested in (breaker(), tripped(), on_trial()[0]):
+        before = view(tested)
+        tested.hasten(50.0)
+        assert view(tested) == before
+
+
 # --- the trial ---------------------------------------------------------------------------------------------
 
 

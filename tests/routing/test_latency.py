@@ -146,18 +146,18 @@ def test_the_deviation_is_smoothed_like_the_excess():
     tested = figure(0.100)
     tested.observe(0.200, 1.0)
     assert tested.deviation == pytest.approx(0.2 * 0.1)
-    excess = 0.2 * 0.1 * exp(-1 / 10)
+    excess = 0.0075 + (0.2 * 0.1 - 0.0075) * exp(-1 / 10)
     tested.observe(0.100, 2.0)
     assert tested.deviation == pytest.approx(0.8 * 0.02 + 0.2 * excess)
     assert tested.excess(2.0) == pytest.approx(0.8 * excess)
 
 
 def test_forgiving_voids_the_excess_and_keeps_the_floor():
-    """After a good trial the failures of before say nothing; the distance is what it was."""
-    tested = figure(0.010)
+    """After a good trial the failures of before say nothing; distance and usual excess are what they were."""
+    tested = figure(0.010, 0.012, 0.012)
     tested.penalise(5.0, 1.0)
     tested.forgive(2.0)
-    assert (tested.floor, tested.excess(2.0)) == (0.010, 0.0)
+    assert (tested.floor, tested.excess(2.0)) == (0.010, pytest.approx(0.002))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,33 @@ def test_the_floor_is_shifted_by_the_difference_of_the_published_legs(published,
     tested.observe(0.050, 0.0, published=0.020)
     tested.observe(0.060, 0.0, published=0.020)
     assert tested.floor_for(published) == pytest.approx(floor)
+
+
+@pytest.mark.parametrize(
+    ("samples", "usual"),
+    [
+        ([0.010], 0.0),
+        ([0.010, 0.012], 0.002),
+        ([0.010, 0.012, 0.014], 0.002),
+        ([0.010, 0.012, 0.014, 0.900], 0.004),
+        ([0.010] * 9 + [0.900] * 7, 0.0),
+        ([0.010, 0.017, 0.017], 0.007),
+        ([0.010, 0.018, 0.018], 0.0075),
+        ([0.010, 3.0, 3.0], 0.0075),
+    ],
+)
+def test_the_excess_fades_to_the_usual_one(samples, usual):
+    """Left alone, an endpoint is expected to answer at its median, at most half the narrowest window more."""
+    tested = figure(*samples)
+    tested.penalise(5.0, 0.0)
+    assert tested.excess(1_000.0) == pytest.approx(usual, abs=1e-9)
+
+
+def test_the_excess_may_fade_to_nothing():
+    """With a share of zero nothing is usual."""
+    tested = figure(0.010, 0.030, 0.030, policy=RoutingPolicy(usual_share=0.0))
+    tested.penalise(5.0, 0.0)
+    assert tested.excess(1_000.0) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_shifted_floor_is_never_negative():
@@ -193,11 +220,11 @@ def test_only_samples_with_a_published_leg_can_be_shifted():
 def test_it_agrees_with_the_formulas_written_out(seed):
     """On random samples and pauses every figure equals the definitions of the specification, recomputed."""
     dice = Random(seed)
-    tested, samples, excess, deviation, now = figure(), [], 0.0, 0.0, 0.0
+    tested, samples, excess, usual, deviation, now = figure(), [], 0.0, 0.0, 0.0, 0.0
     for _ in range(400):
         pause = dice.choice([0.0, 0.001, 0.02, 0.3, 7.0])
         now += pause
-        faded = excess * exp(-pause / 10)
+        faded = usual + (excess - usual) * exp(-pause / 10)
         if dice.random() < 0.2:
             elapsed = dice.choice([0.0, 0.5, 9.0])
             tested.penalise(elapsed, now)
@@ -209,6 +236,7 @@ def test_it_agrees_with_the_formulas_written_out(seed):
             error = sample - min(samples) - faded
             deviation = (1 - alpha) * deviation + alpha * abs(error)
             excess = min(5.0, max(0.0, faded + alpha * error))
+            usual = min(sorted(samples)[len(samples) // 2] - min(samples), 0.5 * 0.015)
             tested.observe(sample, now)
             assert tested.floor == min(samples)
         assert tested.excess(now) == pytest.approx(excess)

@@ -276,12 +276,31 @@ def test_a_known_large_size_adds_its_transfer_time(size, rate, other, extra):
     assert score_of(row, Row("b", rate=other), size=size) == pytest.approx(0.010 + extra)
 
 
+@pytest.mark.parametrize(
+    ("row", "size", "base", "score"),
+    [
+        (Row("a", excess=0.030), None, 0.040, 0.040),
+        (Row("a", excess=0.030, load=3), None, 0.040, 0.058),
+        (Row("a", excess=0.030, load=3, quiet=2.0), None, 2.0, 2.0),
+        (Row("a", excess=0.030, load=3, rate=10 * MIB), MIB, 0.140, 0.158),
+        (Row("a", floor=None, excess=0.030, load=3), None, 0.040, 0.058),
+        (Row("a", floor=None, probed_out=True), None, 5.010, 5.010),
+    ],
+)
+def test_the_base_is_the_score_without_load(row, size, base, score):
+    """What an endpoint costs when idle is the same sum with its excess unscaled."""
+    found = scored([row, Row("b")], Demand(None, READ, (), size), 0.0, POLICY)[0]
+    assert (found.base, found.score) == (pytest.approx(base), pytest.approx(score))
+
+
 # --- 7 window ----------------------------------------------------------------------------------------------
 
 
 def window_of(scores: dict[str, float], *, deviation: float = 0.0, policy: RoutingPolicy = POLICY) -> str:
     least = min(scores, key=scores.get)
-    table = [Scored(Row(name), score, deviation if name == least else 9.0) for name, score in scores.items()]
+    table = [
+        Scored(Row(name), score, score, deviation if name == least else 9.0) for name, score in scores.items()
+    ]
     return names(row.record for row in window(table, policy))
 
 
@@ -320,6 +339,29 @@ def test_window_membership_of_the_mongodb_drivers(round_trips, kept):
     assert window_of({name: ms / 1_000 for name, ms in round_trips.items()}, policy=PURE_WINDOW) == kept
 
 
+@pytest.mark.parametrize(
+    ("costs", "kept"),
+    [
+        ({"a": (0.010, 0.010), "b": (0.020, 0.026)}, "a"),
+        ({"a": (0.010, 0.024), "b": (0.020, 0.020)}, "ab"),
+        ({"a": (0.010, 0.500), "b": (0.020, 0.020)}, "b"),
+        ({"a": (0.010, 0.500), "b": (0.100, 0.100)}, "b"),
+        ({"a": (0.010, 0.090), "b": (0.060, 0.100)}, "a"),
+    ],
+    ids=[
+        "load pushes one out",
+        "load within the window is fine",
+        "load pushes the best out",
+        "outside, one is left: the least score",
+        "a burst does not widen the window",
+    ],
+)
+def test_the_window_stands_on_the_best_when_idle(costs, kept):
+    """Load decides who is within the window, never where the window is; if nobody is, the least score is."""
+    table = [Scored(Row(name), base, score, 0.0) for name, (base, score) in costs.items()]
+    assert names(row.record for row in window(table, POLICY)) == kept
+
+
 # --- 8 choose ----------------------------------------------------------------------------------------------
 
 
@@ -338,7 +380,7 @@ def test_window_membership_of_the_mongodb_drivers(round_trips, kept):
 )
 def test_the_less_loaded_of_two_distinct_ones_is_chosen(chance, loads, chosen):
     """Two different endpoints by chance, the one with fewer requests wins, the first of the pair on a tie."""
-    table = [Scored(Row(name, load=load), 0.0, 0.0) for name, load in zip("abc", loads, strict=True)]
+    table = [Scored(Row(name, load=load), 0.0, 0.0, 0.0) for name, load in zip("abc", loads, strict=True)]
     assert choose(table, chances(*chance)).name == chosen
 
 
@@ -348,7 +390,7 @@ def test_a_single_endpoint_is_chosen_without_chance():
     def never() -> float:
         raise AssertionError
 
-    assert choose([Scored(Row("a"), 0.0, 0.0)], never).name == "a"
+    assert choose([Scored(Row("a"), 0.0, 0.0, 0.0)], never).name == "a"
     assert pick([Row("a")], ANY, now=0.0, policy=POLICY, random=never).name == "a"
     assert pick([Row("a"), Row("b", floor=9.0)], ANY, now=0.0, policy=POLICY, random=never).name == "a"
 

@@ -28,6 +28,7 @@ def test_the_defaults_are_the_documented_numbers():
         "smoothing_limit": 0.2,
         "smoothing_time": 0.25,
         "decay_time": 10.0,
+        "usual_share": 0.5,
         "penalty": 0.25,
         "penalty_limit": 5.0,
         "silence_minimum": 0.15,
@@ -95,7 +96,14 @@ def test_shares_lie_between_zero_and_one(name):
 
 def test_these_are_the_shares():
     """The fields named so are exactly the shares, the jitter among them."""
-    assert SHARES == ["window_share", "panic_share", "breaker_share", "open_time_jitter", "limiter_share"]
+    assert SHARES == [
+        "window_share",
+        "usual_share",
+        "panic_share",
+        "breaker_share",
+        "open_time_jitter",
+        "limiter_share",
+    ]
 
 
 @pytest.mark.parametrize("name", AT_LEAST_ONE)

@@ -587,6 +587,21 @@ def test_a_failed_probe_drops_the_prior_and_touches_no_breaker():
     assert fleet.at("a", now=100.0).read_latency == pytest.approx(0.015)
 
 
+def test_the_first_good_probe_after_a_failed_one_hastens_the_trial():
+    """The endpoint was away and is back: its open breaker admits the trial at once, and only that."""
+    fleet = Fleet("a", "b")
+    fleet.trip("a", now=10.0)
+    fleet.router.record_probe("a", 0.010, now=10.1)
+    assert fleet.at("a", now=10.1).retry_in == pytest.approx(0.9), "a good probe alone says nothing new"
+    fleet.router.record_probe("a", None, now=10.2)
+    assert fleet.at("a", now=10.2).retry_in == pytest.approx(0.8)
+    fleet.router.record_probe("a", 0.010, now=10.3)
+    shown = fleet.at("a", now=10.3)
+    assert (shown.breaker, shown.retry_in) == (OPEN, 0.0)
+    assert fleet.ask("a", now=10.3)
+    assert fleet.at("a", now=10.3).breaker is HALF_OPEN
+
+
 def test_a_probe_of_a_stranger_is_ignored():
     """A probe may come back after its endpoint left."""
     fleet = Fleet("a")

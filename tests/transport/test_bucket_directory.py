@@ -79,6 +79,7 @@ def test_unknown_and_ambiguous_names_are_rarely_asked_for(buckets, message, capl
         for clock.now in (0.0, 10.0, 299.9, 300.0, 599.9):
             await directory.learn({"b"})
             assert directory.known({"b"}) == {}
+            assert len(caplog.records) == 1
         assert len(control_plane.calls) == 2
 
     virtual_time.run(scenario())

@@ -536,6 +536,28 @@ class TestLife:
                     await control_plane.list_nodes()
             assert service.tokens == [token]
 
+    async def test_a_restart_uses_the_rotated_refresh_token(self):
+        """Whoever makes a second client from the same settings passes on what the first one ended with."""
+        sent, kept = [], []
+
+        async def handler(request):
+            if request.path == "/user/refresh":
+                sent.append((await request.json())["refreshToken"])
+                return web.json_response({"accessToken": "a", "refreshToken": f"r{len(sent)}"})
+            return web.json_response(NODES)
+
+        async def keep(text):
+            kept.append(text)
+
+        async with serving(handler) as base_url:
+            settings = FlashbackSettings(base_url=base_url, refresh_token="r0")
+            for latest in (None, "r1"):
+                async with ControlPlane.from_settings(
+                    settings, refresh_token=latest, on_rotate=keep
+                ) as control_plane:
+                    await control_plane.list_nodes()
+        assert (sent, kept) == (["r0", "r1"], ["r1", "r2"])
+
     def test_settings_without_a_token_are_refused(self):
         """The error says what would help."""
         with pytest.raises(ConfigurationError, match="FB_ENDPOINTS"):

@@ -101,5 +101,24 @@ async def test_start_and_close_are_idempotent_and_of_any_task():
     await task.aclose()
 
 
+@virtual_time.scenario
+async def test_closing_awaits_the_end():
+    """When `aclose()` returns, the coroutine has cleaned up."""
+    cleaned = []
+
+    async def run():
+        try:
+            await asyncio.sleep(1e6)
+        finally:
+            await asyncio.sleep(0.25)
+            cleaned.append(asyncio.get_running_loop().time())
+
+    task = _supervised(run)
+    task.start()
+    await asyncio.sleep(1.0)
+    await task.aclose()
+    assert cleaned == [1.25]
+
+
 async def _call(function):
     function()

@@ -183,7 +183,8 @@ class _Shares:
     def of(self, requests: Mapping[str, int], now: float) -> dict[str, float]:
         """Take the totals as they are now; answer with the parts, 0 to 1."""
         self._looks.append((now, requests))
-        while len(self._looks) > 1 and now - self._looks[0][0] > _RECENT:
+        # The first one is the last that is old enough, so that the difference spans the whole time.
+        while len(self._looks) > 1 and now - self._looks[1][0] >= _RECENT:
             self._looks.popleft()
         earliest = self._looks[0][1]
         recent = {url: count - earliest.get(url, 0) for url, count in requests.items()}
