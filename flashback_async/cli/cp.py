@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from flashback_async import ClientStats
 from flashback_async.cli.address import STANDARD_STREAM
 from flashback_async.cli.console import note, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
@@ -18,6 +17,7 @@ from flashback_async.cli.selection import Skipped
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import causes_text, counted, seconds_text, size_text
 from flashback_async.cli.workers import Job, Tally, work_off
+from flashback_async.models import ClientStats
 
 
 def cp(

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from flashback_async import ObjectInfo
 from flashback_async.cli.address import Remote, remote
 from flashback_async.cli.console import note, wants_json, write_json, write_line
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import counted, printable, size_text
+from flashback_async.models import ObjectInfo
 
 
 def ls(

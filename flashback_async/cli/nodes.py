@@ -2,17 +2,20 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flashback_async import FlashbackClient
 from flashback_async.cli.console import note, results, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
 from flashback_async.cli.node_table import rows_of, table_of
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import counted
+
+if TYPE_CHECKING:
+    from flashback_async import FlashbackClient
+
 
 # A probe needs a handshake and two round trips; who has not answered by then is shown without a figure.
 _PATIENCE = 2.0
@@ -60,7 +63,7 @@ async def _nodes(
     return ExitCode.OK
 
 
-async def _probed(client: FlashbackClient) -> None:
+async def _probed(client: "FlashbackClient") -> None:
     """Wait until every node was probed, but not for those that do not answer."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _PATIENCE

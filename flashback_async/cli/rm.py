@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flashback_async import FlashbackClient
 from flashback_async.cli.address import Remote, remote, remote_object
 from flashback_async.cli.console import note, wants_json, write_json, write_line
 from flashback_async.cli.exits import ExitCode
@@ -15,6 +14,9 @@ from flashback_async.cli.progress import CopyProgress
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import counted, printable
 from flashback_async.cli.workers import Advance, Job, work_off
+
+if TYPE_CHECKING:
+    from flashback_async import FlashbackClient
 
 
 def rm(
@@ -78,13 +80,13 @@ async def _these(places: list[Remote]) -> AsyncIterator[Remote]:
         yield place
 
 
-async def _below(client: FlashbackClient, places: list[Remote]) -> AsyncIterator[Remote]:
+async def _below(client: "FlashbackClient", places: list[Remote]) -> AsyncIterator[Remote]:
     for place in places:
         async for info in client.list_objects(place.bucket, place.key):
             yield Remote(info.bucket, info.key)
 
 
-def _deletion(client: FlashbackClient, place: Remote) -> Job:
+def _deletion(client: "FlashbackClient", place: Remote) -> Job:
     async def work(_: Advance) -> None:
         await client.delete_object(place.bucket, place.key)
 

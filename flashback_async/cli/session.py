@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashback_async.cli.exits import bad_argument
-from flashback_async.client import FlashbackClient
-from flashback_async.config import FlashbackSettings, checked_url
 from flashback_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from flashback_async import FlashbackClient, FlashbackSettings
 
 Endpoints = Annotated[
     list[str] | None,
@@ -43,6 +43,9 @@ def settings_from(endpoints: Sequence[str] | None, ca_file: Path | None) -> Flas
         CommandError: an option has a value that cannot work.
         ConfigurationError: a variable has.
     """
+    # Only here: pydantic and aiohttp take a third of a second to import, and --help needs neither.
+    from flashback_async.config import FlashbackSettings, checked_url  # noqa: PLC0415
+
     for endpoint in endpoints or ():
         try:
             checked_url(endpoint, what="--endpoint")
@@ -59,5 +62,7 @@ async def client_of(
     endpoints: Sequence[str] | None = None, ca_file: Path | None = None
 ) -> AsyncIterator[FlashbackClient]:
     """A running client for one command; see `settings_from`."""
+    from flashback_async.client import FlashbackClient  # noqa: PLC0415  # as above
+
     async with FlashbackClient(settings_from(endpoints, ca_file)) as client:
         yield client

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from flashback_async import ObjectInfo
 from flashback_async.cli.address import remote_object
 from flashback_async.cli.console import results, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
@@ -14,6 +13,7 @@ from flashback_async.cli.invocation import perform
 from flashback_async.cli.ls import row_of
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import printable, size_text
+from flashback_async.models import ObjectInfo
 
 
 def stat(

@@ -3,18 +3,20 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
 
-from flashback_async import FlashbackClient
 from flashback_async.cli.console import results, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
 from flashback_async.cli.node_table import rows_of, table_of
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import counted
+
+if TYPE_CHECKING:
+    from flashback_async import FlashbackClient
 
 
 def watch(
@@ -40,7 +42,7 @@ async def _watch(
     return ExitCode.OK
 
 
-async def _write(client: FlashbackClient, interval: float) -> None:
+async def _write(client: "FlashbackClient", interval: float) -> None:
     while True:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         for row in rows_of(client, asyncio.get_running_loop().time()):
@@ -48,7 +50,7 @@ async def _write(client: FlashbackClient, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def _show(client: FlashbackClient, interval: float) -> None:
+async def _show(client: "FlashbackClient", interval: float) -> None:
     console = results()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
@@ -57,7 +59,7 @@ async def _show(client: FlashbackClient, interval: float) -> None:
             await asyncio.sleep(interval)
 
 
-def _caption(client: FlashbackClient) -> str:
+def _caption(client: "FlashbackClient") -> str:
     stats = client.stats()
     age = "never" if stats.table_age is None else f"{stats.table_age:.0f} s ago"
     state = ", out of date" if stats.table_stale else ""

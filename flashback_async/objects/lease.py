@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flashback_async.errors import DeadlineExceededError, ThrottledError
 from flashback_async.routing import Outcome, Wait
+from flashback_async.transport.operation import SHORTEST_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,7 +54,7 @@ async def lend(
                 bucket=bucket,
                 retry_after=choice.seconds,
             )
-        await sleep(choice.seconds)
+        await sleep(max(SHORTEST_WAIT, choice.seconds))
     lease = EndpointLease(choice.endpoint)
     outcome = Outcome.CANCELLED
     try:

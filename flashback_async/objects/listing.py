@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What S3 puts on one page at most.
 PAGE_LIMIT = 1_000
+# Every listing says at least one of these, an empty one too.
+_MARKS = frozenset({"IsTruncated", "KeyCount", "MaxKeys", "Name"})
 
 
 async def pages_of(
@@ -39,6 +41,14 @@ async def pages_of(
             parameters["ContinuationToken"] = token
         operation = Operation("ListObjectsV2", OperationKind.READ, bucket, parameters=parameters)
         answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
+        if not _MARKS & answered.fields.keys():
+            # A proxy's page with status 200, say: it must not pass for an empty bucket.
+            raise IntegrityError(
+                "the answer is not a listing",
+                operation="ListObjectsV2",
+                bucket=bucket,
+                endpoint=answered.endpoint_id,
+            )
         rows = answered.fields.get("Contents")
         yield [
             object_info(bucket, key, row, size=number(row, "Size"))

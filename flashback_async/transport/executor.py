@@ -22,6 +22,7 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import Outcome, Wait
 from flashback_async.transport.body import LeasedBody
+from flashback_async.transport.operation import SHORTEST_WAIT
 from flashback_async.transport.outcomes import cause_of, outcome_of
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Executor:
                     retry_after=choice.seconds,
                 )
                 raise self._final(error, operation, journey, None)
-            await self._sleep(choice.seconds)
+            await self._sleep(max(SHORTEST_WAIT, choice.seconds))
 
     async def _attempt(
         self, attempt: Attempt, operation: Operation, journey: Journey

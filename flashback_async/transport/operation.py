@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from flashback_async.routing import OperationKind
     from flashback_async.transport.upload import Upload
 
+# Seconds; a rate limit is waited for at least so long. A rounding error's worth of waiting may be over before
+# the clock has moved, and would be waited for again and again.
+SHORTEST_WAIT = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

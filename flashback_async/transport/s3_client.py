@@ -16,7 +16,6 @@ from botocore.parsers import ResponseParserError
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_errors import from_boto_error, from_client_error
-from flashback_async.transport.s3_http import connect_error
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -67,7 +66,7 @@ class S3ClientFactory:
         # With it, a peer that accepts and stays silent hangs a PUT for ever; without, a PUT costs one round
         # trip less.
         client.meta.events.unregister("before-call.s3", add_expect_header)
-        return S3Client(client)
+        return S3Client(client, self._http)
 
     async def _open(self, endpoint: Endpoint, credentials: Credentials, config: AioConfig) -> AioBaseClient:
         context = self._session.client(
@@ -86,8 +85,9 @@ class S3ClientFactory:
 class S3Client:
     """One genuine aioboto3 client, called through one method; errors come out as this package's."""
 
-    def __init__(self, client: AioBaseClient) -> None:
+    def __init__(self, client: AioBaseClient, http: HttpSession) -> None:
         self._client = client
+        self._http = http
 
     async def __call__(self, operation: Operation, *, progress: Progress) -> S3Answer:
         """Send `operation` once; see `S3Call`."""
@@ -108,10 +108,10 @@ class S3Client:
             raise from_boto_error(error) from error
         except (aiohttp.ClientError, OSError) as error:
             # The body of an error answer broke off while boto was reading it.
-            raise connect_error(error) from error
+            raise self._http.broken(error) from error
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
         body = fields.pop("Body") if operation.streamed else None
-        return S3Answer(fields, status, None if body is None else S3Body(body.__wrapped__))
+        return S3Answer(fields, status, None if body is None else S3Body(body, self._http))
 
     async def close(self) -> None:
         """Free what the client holds; the connections belong to the pool."""
@@ -121,15 +121,21 @@ class S3Client:
 class S3Body:
     """The unread body of a GET, as `RawBody`."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, body: Any, http: HttpSession) -> None:
+        self._http = http
+        # Kept: newer bodies are files, which close the response when they are collected.
+        self._body = body
+        # aiobotocore 2 puts a proxy around the response, 3 names it.
+        proxied = getattr(body, "__wrapped__", None)
+        self._response: aiohttp.ClientResponse = body.raw_stream if proxied is None else proxied
 
     async def read(self) -> bytes:
         """The next bytes as they arrive, empty at the end."""
         try:
             return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            raise connect_error(error) from error
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            # RuntimeError: the connection was closed on this side.
+            raise self._http.broken(error) from error
         except asyncio.IncompleteReadError as error:
             raise EndpointConnectError("the body broke off") from error
 

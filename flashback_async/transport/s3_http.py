@@ -6,6 +6,10 @@ would follow redirects with the caller's signature. This one is plugged in throu
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -13,12 +17,15 @@ from aiobotocore.awsrequest import AioAWSResponse
 from multidict import CIMultiDict
 from yarl import URL
 
-from flashback_async.errors import EndpointConnectError, EndpointServerError, FlashbackError
+from flashback_async.errors import (
+    ClientClosedError,
+    EndpointConnectError,
+    EndpointServerError,
+    FlashbackError,
+)
 from flashback_async.transport.upload import UploadReader
 
 if TYPE_CHECKING:
-    import ssl
-
     from botocore.awsrequest import AWSPreparedRequest
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -31,9 +38,10 @@ class HttpSession:
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._uploads: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
-        """Make the session, in the running loop. Connects nowhere yet."""
+        """Make the sessions, in the running loop. Connects nowhere yet."""
         # Leases bound the connections; the connector's own queue would wait without a deadline.
         connector = aiohttp.TCPConnector(
             limit=0,
@@ -42,19 +50,17 @@ class HttpSession:
             keepalive_timeout=30,
             enable_cleanup_closed=False,
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            skip_auto_headers={"Content-Type"},
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._session = self._over(connector)
+        # On the same connections, but told which of them were used before: large uploads need to know it.
+        self._uploads = self._over(connector, _tells_reuse())
 
     async def close(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = (self._uploads, self._session)
+        self._session = self._uploads = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     def for_client(self, **_unused: object) -> BotoHttpSession:
         """The face of this session that botocore makes for each client; what it asks for is set here."""
@@ -66,19 +72,13 @@ class HttpSession:
         Raises:
             EndpointConnectError: no connection, or it broke before the headers came.
             EndpointServerError: the answer is a redirect; it is not followed with a signature.
+            ClientClosedError: the session was closed before the answer.
         """
-        assert self._session is not None, "opened before the first client is made"
         headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
         headers["Accept-Encoding"] = "identity"
         body = request.body
         try:
-            response = await self._session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-            )
+            response = await self._answer(request.method, URL(request.url, encoded=True), headers, body)
             if not request.stream_output:
                 await response.read()
         except FlashbackError:
@@ -87,7 +87,7 @@ class HttpSession:
             if isinstance(error.__cause__, FlashbackError):
                 # Our own upload broke, inside aiohttp's writer; the endpoint has nothing to do with it.
                 raise error.__cause__ from None
-            raise connect_error(error, timeout=self._connect_timeout) from error
+            raise self.broken(error) from error
         finally:
             if isinstance(body, UploadReader):
                 body.close()
@@ -103,6 +103,47 @@ class HttpSession:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
         }
         return AioAWSResponse(str(response.url), response.status, names, response)
+
+    def broken(self, error: BaseException) -> FlashbackError:
+        """What a broken connection is called: a fault of the endpoint, unless we closed it ourselves."""
+        if self._session is None:
+            return ClientClosedError("the client was closed while the operation ran")
+        return connect_error(error, timeout=self._connect_timeout)
+
+    async def _answer(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: object
+    ) -> aiohttp.ClientResponse:
+        """The head of the answer.
+
+        A kept connection that breaks before the answer says nothing of the endpoint, which may have closed it
+        just then: the request goes out once more. aiohttp does so by itself, but for bodies that it iterates.
+        """
+        if self._session is None or self._uploads is None:
+            raise ClientClosedError("the client was closed while the operation ran")
+        if not isinstance(body, UploadReader):
+            return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
+        connection = SimpleNamespace(reused=False)
+        try:
+            return await self._uploads.request(
+                method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=connection
+            )
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if not connection.reused or isinstance(error.__cause__, FlashbackError):
+                raise
+        return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
+
+    def _over(
+        self, connector: aiohttp.TCPConnector, trace: aiohttp.TraceConfig | None = None
+    ) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=trace is None,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            skip_auto_headers={"Content-Type"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=None if trace is None else [trace],
+        )
 
 
 class BotoHttpSession:
@@ -130,15 +171,35 @@ def connect_error(error: BaseException, *, timeout: float | None = None) -> Endp
     if isinstance(error, aiohttp.ConnectionTimeoutError) and timeout is not None:
         return EndpointConnectError(f"no connection within {timeout:g} s")
     if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        text = cause.strerror or str(cause) or type(cause).__name__
-        return EndpointConnectError(f"cannot connect to {error.host}:{error.port}: {text}")
+        return EndpointConnectError(f"cannot connect to {error.host}:{error.port}: {_why(error.os_error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return EndpointConnectError(f"the body broke off: {str(error).partition(chr(10))[0]}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return EndpointConnectError("the connection was closed without an answer")
     text = str(error).partition("\n")[0].partition("?")[0]
     return EndpointConnectError(f"the connection failed: {text or type(error).__name__}")
+
+
+def _tells_reuse() -> aiohttp.TraceConfig:
+    """Sets `reused` of a request's context to whether its connection was used before."""
+
+    async def kept(_session: object, context: SimpleNamespace, _parameters: object) -> None:
+        context.trace_request_ctx.reused = True
+
+    async def made(_session: object, context: SimpleNamespace, _parameters: object) -> None:
+        context.trace_request_ctx.reused = False
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(kept)
+    trace.on_connection_create_end.append(made)
+    return trace
+
+
+def _why(cause: OSError) -> str:
+    """In the system's words where it is the system's error: asyncio's own text only repeats the address."""
+    if cause.errno and not isinstance(cause, ssl.SSLError | socket.gaierror):
+        return os.strerror(cause.errno)
+    return cause.strerror or str(cause) or type(cause).__name__
 
 
 def _text(value: str | bytes) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import time
 
 import pytest
 
 from flashback_async.sandbox import Behaviour, WritesDisabled
 
+from . import processes
 from .conftest import files_below
 
 TREE = {"a.txt": b"alpha", "deep/er/b.bin": bytes(300_000), "deep/empty": b"", "ünï cöde/x y.txt": b"u"}
@@ -230,8 +234,42 @@ def test_what_cannot_be_copied_is_said_before_anything_starts(flashback, argumen
     assert says in done.err
 
 
-def test_quiet_is_quiet(flashback, store, tmp_path):
-    """With -q and --json there is the document, without --json on a terminal nothing; failures are told."""
+def test_a_terminal_gets_a_bar_and_a_sentence(terminal, cluster, tree):
+    """While it runs there is a bar that ends at all objects; what remains is one line."""
+    with terminal("cp", "-r", tree, "fb://demo/t") as shown:
+        lines = shown.lines()
+        assert shown.process.returncode == 0
+    assert "━" in shown.seen
+    assert re.search(r"4 objects, 293 KiB in \S+ m?s \(.*/s\); failovers: none; failed: 0$", lines[-1])
+
+
+def test_quiet_on_a_terminal_is_silence(terminal, store, tmp_path):
+    """With -q neither bar nor sentence is written."""
     store.put({"a": b"1"})
-    done = flashback("cp", "-q", "fb://demo/a", tmp_path / "a")
-    assert (done.code, done.err) == (0, "")
+    with terminal("cp", "-q", "fb://demo/a", tmp_path / "a") as shown:
+        assert shown.read() == ""
+        assert shown.process.returncode == 0
+
+
+def test_an_interrupted_download_leaves_no_trace(store, on_all_nodes, tmp_path):
+    """Ctrl-C in the middle of a file ends with 130, and the half of it that was there is gone."""
+    store.put({"big": bytes(8_000_000)})
+    on_all_nodes(Behaviour(bandwidth=2_000_000))
+    with processes.started("cp", "fb://demo/big", tmp_path / "f") as process:
+        deadline = time.monotonic() + 20
+        while not files_below(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert files_below(tmp_path)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (130, b"", b"")
+    assert files_below(tmp_path) == {}
+
+
+def test_waiting_for_stdin_can_be_interrupted(cluster):
+    """A writer that pauses does not keep the command from ending; SIGTERM has a code of its own."""
+    with processes.started("-v", "cp", "-", "fb://demo/k") as process:
+        while b"joined" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143

@@ -71,7 +71,8 @@ class World:
                 Step.error(403),
                 Step.throttled(chance.choice([None, 0.5, 3.0]), after=after),
                 Step.lost(after=after),
-                *[Step(cut=chance.randrange(90_000), how=chance.choice(list(Break)), piece=piece, pace=pace)] * 8,
+                *[Step(cut=chance.randrange(90_000), how=chance.choice(list(Break)), piece=piece, pace=pace)]
+                * 8,
             ]
         )
 

@@ -300,6 +300,8 @@ async def test_a_stream_is_read_inside_its_block():
     assert scene.asked == []
     with pytest.raises(ClientClosedError, match="not open"):
         assert stream.endpoint
+    await stream.__aexit__(None, None, None)
+    stream = scene.stream_object("bucket", "key")
     async with stream:
         await stream.read_some()
         with pytest.raises(ClientClosedError, match="opened once"):

@@ -9,9 +9,12 @@ import pytest
 from virtual_time import scenario
 
 from flashback_async.errors import ServiceError, ThrottledError
+from flashback_async.objects.lease import lend
+from flashback_async.routing import Wait
 from flashback_async.testing import Step
+from flashback_async.transport.operation import Deadline
 
-from .scenes import CLOSED, SUCCESS, THROTTLED, Scene, now
+from .scenes import CLOSED, READ, SUCCESS, THROTTLED, Scene, now
 
 
 @scenario
@@ -51,6 +54,38 @@ async def test_a_limit_beyond_the_deadline_is_told_at_once():
     assert (caught.value.operation, caught.value.bucket, caught.value.key) == ("HeadObject", "bucket", "key")
     await scene.head_object("bucket", "key")
     assert scene.asked[2:] == [("a", pytest.approx(30.0))]
+
+
+@scenario
+async def test_a_rounding_error_is_not_waited_for_without_end():
+    """A wait below the clock's resolution does not keep the loop busy until the clock happens to move."""
+    scene = Scene(ids="a")
+    scene.store.put("bucket", "key", b"")
+    acquire, asked = scene.router.acquire, []
+
+    def hesitate(*arguments, **options):
+        asked.append(now())
+        assert len(asked) < 10, "the clock stands still, and we go round in circles"
+        return Wait(4e-15) if now() < 1e-6 else acquire(*arguments, **options)
+
+    scene.router.acquire = hesitate
+    await scene.head_object("bucket", "key")
+    assert asked == [0.0, 0.001]
+    asked.clear()
+    scene.router.acquire = lambda *arguments, **options: (
+        Wait(4e-15) if now() < 0.0011 else acquire(*arguments, **options)
+    )
+    async with lend(
+        scene.router,
+        "bucket",
+        READ,
+        tried=frozenset(),
+        deadline=Deadline(),
+        clock=now,
+        sleep=asyncio.sleep,
+        classify=lambda _: SUCCESS,
+    ):
+        assert now() == 0.002
 
 
 @scenario

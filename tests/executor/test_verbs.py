@@ -86,8 +86,9 @@ async def test_copies_keep_everything():
         assert (info.bucket, info.key, info.size) == (target or "bucket", "copy", 4)
         assert (info.content_type, info.metadata) == ("text/plain", {"a": "1"})
         assert scene.store.get(target or "bucket", "copy").data == b"data"
-    with pytest.raises(ObjectNotFoundError):
-        await scene.copy_object("bucket", "nothing", "copy")
+    for source in (("bucket", "nothing"), ("no-bucket", "key")):
+        with pytest.raises(ObjectNotFoundError):
+            await scene.copy_object(*source, "copy", to_bucket="bucket")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,9 @@ def test_what_the_control_plane_says_is_told():
     """Nodes that discovery ruled out are told by its own word, for the node and for the bucket."""
     fleet = Fleet("a", report("b", status=EndpointStatus.DISCONNECTED), report("c", offline={"photos"}))
     assert told(fleet, "b", now=0.0, bucket="photos").reason == "the control plane says it is disconnected"
-    assert told(fleet, "c", now=0.0, bucket="photos").reason == "the control plane says it cannot reach photos"
+    assert (
+        told(fleet, "c", now=0.0, bucket="photos").reason == "the control plane says it cannot reach photos"
+    )
     assert told(fleet, "c", now=0.0, bucket="films").in_the_running
 
 

@@ -347,6 +347,7 @@ def test_window_membership_of_the_mongodb_drivers(round_trips, kept):
         ({"a": (0.010, 0.500), "b": (0.020, 0.020)}, "b"),
         ({"a": (0.010, 0.500), "b": (0.100, 0.100)}, "b"),
         ({"a": (0.010, 0.090), "b": (0.060, 0.100)}, "a"),
+        ({"a": (0.010, 0.500), "b": (0.020, 0.034), "c": (0.030, 0.035)}, "b"),
     ],
     ids=[
         "load pushes one out",
@@ -354,6 +355,7 @@ def test_window_membership_of_the_mongodb_drivers(round_trips, kept):
         "load pushes the best out",
         "outside, one is left: the least score",
         "a burst does not widen the window",
+        "a burst on the best does not move the window",
     ],
 )
 def test_the_window_stands_on_the_best_when_idle(costs, kept):

@@ -88,6 +88,10 @@ class RouterMachine(RuleBasedStateMachine):
     def acquire(self, bucket, kind, tried, size, count) -> None:
         for _ in range(count):
             before = self.counts()
+            told = self.router.explain(bucket, kind, tried=tried, size=size, now=self.now)
+            running = {row.endpoint.id for row in told if row.in_the_running}
+            assert {row.endpoint.id for row in told} == self.ids
+            assert self.counts() == before, "explaining changes nothing"
             try:
                 choice = self.router.acquire(bucket, kind, tried, size, now=self.now)
             except NoEndpointAvailableError:
@@ -97,8 +101,9 @@ class RouterMachine(RuleBasedStateMachine):
             if isinstance(choice, Wait):
                 assert 0 < choice.seconds <= LONGER_THAN_ANYTHING
                 assert self.counts() == before, "a wait consumes no attempt"
+                assert running == set(), "who explains and who picks agree"
                 return
-            assert choice.endpoint.id in self.ids
+            assert choice.endpoint.id in running, "who explains and who picks agree"
             self.held.append(choice)
 
     @rule(name=st.sampled_from(IDS), count=st.integers(1, 4))

@@ -103,6 +103,7 @@ def test_everything_waits_while_a_pick_is_made():
         "record_probe": lambda: router.record_probe("a", 0.01, now=0.0),
         "apply_discovery": lambda: router.apply_discovery([report("a"), report("b")], now=0.0),
         "drain_events": router.drain_events,
+        "explain": lambda: router.explain(None, READ, now=0.0),
         "snapshot": lambda: router.snapshot(now=0.0),
     }
     threads.update({name: Thread(target=call, daemon=True) for name, call in calls.items()})

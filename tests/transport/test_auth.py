@@ -67,6 +67,7 @@ class TestTokenLife:
             jwt(exp="soon"),
             jwt(exp=float("inf")),
             jwt(exp=-5),
+            jwt(exp=0),
             "x." + "W1s" * 20_000 + ".y",
             "é.é.é",
         ],
@@ -86,12 +87,21 @@ class TestTokenLife:
         assert lifetime("opaque", expires_at, wall_now=WALL) == pytest.approx(120.0)
         assert lifetime(jwt(exp=WALL + 7), expires_at, wall_now=WALL) == 7.0
 
-    @pytest.mark.parametrize("expires_at", [None, "tomorrow", {}, 0, WALL - 1])
+    def test_seconds_end_where_milliseconds_begin(self):
+        """1e11 is still a time in seconds, anything above is in milliseconds."""
+        assert jwt_expiry(jwt(exp=1e11)) == 1e11
+        assert jwt_expiry(jwt(exp=1e11 + 1)) == pytest.approx(1e8)
+
+    @pytest.mark.parametrize("expires_at", [None, "tomorrow", {}, 0, WALL - 1, WALL])
     def test_one_hour_is_the_last_resort(self, expires_at):
         """Nothing said, nonsense, or a time already past: one hour, as documented."""
         assert lifetime("opaque", expires_at, wall_now=WALL) == 3600.0
 
-    @pytest.mark.parametrize("token", [None, "", 5, "a b", "a\nb", "a\x00", "é", "x" * 20_000])
+    def test_a_long_token_is_fine(self):
+        """Up to what servers take as one header line."""
+        assert len(checked_token("x" * 16_384)) == 16_384
+
+    @pytest.mark.parametrize("token", [None, "", 5, "a b", "a\nb", "a\x00", "é", "x" * 16_385])
     def test_a_token_must_fit_a_header(self, token):
         """What would break or split a header is refused, without being repeated."""
         with pytest.raises(ValueError, match=r"is missing|longer|holds") as caught:

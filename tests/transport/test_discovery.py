@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -117,6 +118,26 @@ class TestLife:
 
         virtual_time.run(scenario())
 
+    @pytest.mark.parametrize("ticks", range(6))
+    def test_closing_at_the_end_of_the_start_ends_it(self, ticks):
+        """At whatever moment it is closed, no task appears afterwards."""
+
+        async def scenario():
+            discovery = _discovery(Source(takes=1.0))
+            starting = asyncio.create_task(discovery.start())
+            await asyncio.sleep(1.0)
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            await discovery.aclose()
+            await asyncio.wait({starting})
+            starting.exception()
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            with pytest.raises(ClientClosedError):
+                await discovery.refresh()
+
+        virtual_time.run(scenario())
+
     @virtual_time.scenario
     async def test_errors_of_configuration_come_through_as_they_are(self):
         """A wrong setting is not dressed up as a failed discovery."""
@@ -130,7 +151,7 @@ class TestLife:
         discovery = _discovery(source, timeout=5.0)
         with pytest.raises(DiscoveryError, match="longer than 5 s"):
             await discovery.start()
-        assert (now(), source.cancelled) == (5.0, 1)
+        assert (now(), source.cancelled, discovery.status().failures) == (5.0, 1, 1)
 
     @virtual_time.scenario
     async def test_a_cancelled_start_leaves_nothing(self):
@@ -151,6 +172,8 @@ class TestLife:
         starters = [asyncio.create_task(discovery.start()) for _ in range(3)]
         await asyncio.sleep(0.5)
         starters[0].cancel()
+        with pytest.raises(ClientClosedError):
+            await discovery.refresh()
         await asyncio.wait(starters)
         await discovery.start()
         await asyncio.sleep(8.9)
@@ -211,7 +234,7 @@ class TestLife:
         assert source.times == [0.0, 0.0]
 
 
-def test_it_restarts_in_another_loop():
+def test_it_restarts_in_another_loop(caplog):
     """An instance that was closed works in the next loop: nothing of the first one is kept."""
 
     async def scenario():
@@ -224,6 +247,7 @@ def test_it_restarts_in_another_loop():
     discovery = Discovery(source, Table(), clock=lambda: 0.0, random=lambda: 0.5, interval=0.2)
     virtual_time.run(scenario())
     virtual_time.run(scenario())
+    assert caplog.records == []
 
 
 class TestStaticEndpoints:
@@ -324,18 +348,24 @@ class TestRefresh:
         assert source.times == [0.0, 0.2]
         await discovery.aclose()
 
-    @virtual_time.scenario
-    async def test_a_control_plane_in_trouble_is_not_stormed(self):
+    @pytest.mark.parametrize(
+        ("random", "expected"),
+        [(0.0, [0.5, 1.0, 2.0, 4.0, 8.0, 9.0, 9.0]), (0.5, [0.5, 0.75, 1.5, 3.0, 6.0, 10.0, 10.0])],
+    )
+    def test_a_control_plane_in_trouble_is_not_stormed(self, random, expected):
         """While discovery fails, urgent requests are served less and less often, up to the interval."""
-        source = Source(Discovered((REPORT,)), DiscoveryError("down"))
-        discovery = _discovery(source, random=0.0)
-        await discovery.start()
-        for _ in range(4000):
-            discovery.request_refresh()
-            await asyncio.sleep(0.01)
-        await discovery.aclose()
-        pauses = [round(b - a, 3) for a, b in zip(source.times, source.times[1:], strict=False)]
-        assert pauses == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 9.0, 9.0], abs=0.02)
+
+        async def scenario():
+            source = Source(Discovered((REPORT,)), DiscoveryError("down"))
+            discovery = _discovery(source, random=random)
+            await discovery.start()
+            for _ in range(4000):
+                discovery.request_refresh()
+                await asyncio.sleep(0.01)
+            await discovery.aclose()
+            return [b - a for a, b in itertools.pairwise(source.times)]
+
+        assert virtual_time.run(scenario())[:7] == pytest.approx(expected, abs=0.02)
 
     @virtual_time.scenario
     async def test_the_control_planes_wish_is_granted(self):
@@ -511,6 +541,17 @@ class TestCrash:
         crashes = [record for record in caplog.records if record.exc_info]
         assert [str(record.exc_info[1]) for record in crashes] == ["'bug'"]
         await discovery.aclose()
+
+    @virtual_time.scenario
+    async def test_a_crash_after_success_is_news(self, caplog):
+        """Two bugs with a success in between are two log lines."""
+        found = Discovered((REPORT,))
+        discovery = _discovery(Source(found, KeyError("first"), found, KeyError("second"), found))
+        await discovery.start()
+        await asyncio.sleep(60.0)
+        await discovery.aclose()
+        crashes = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+        assert crashes == ["'first'", "'second'"]
 
     @virtual_time.scenario
     async def test_a_router_that_raises_is_a_crash_like_any_other(self, caplog):
