@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flashback_async.errors import EndpointConnectError
 from flashback_async.routing import Endpoint
@@ -13,11 +13,44 @@ from flashback_async.testing.service import serve
 from flashback_async.transport.s3_call import Progress, S3Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from flashback_async.testing.store import MemoryStore
     from flashback_async.transport.operation import Operation
     from flashback_async.transport.upload import Upload
+
+T = TypeVar("T")
+
+
+class Line:
+    """A connection in use: what waits on it ends when it is cut."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._timer: asyncio.Timeout | None = None
+
+    async def hold(self, work: Coroutine[object, object, T]) -> T:
+        """Await `work`, at most until the line is cut.
+
+        Raises:
+            EndpointConnectError: it was.
+        """
+        timer = self._timer = asyncio.timeout(None)
+        try:
+            async with timer:
+                return await work
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise EndpointConnectError("the connection was closed") from None
+        finally:
+            self._timer = None
+
+    def cut(self) -> None:
+        """Break it off. Idempotent."""
+        self.is_cut = True
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(asyncio.get_running_loop().time())
 
 
 class MemoryBody:
@@ -29,6 +62,7 @@ class MemoryBody:
         self._breaks = step.cut is not None and step.cut < len(data)
         self._step = step
         self._offset = 0
+        self.line = Line()
         endpoint.bodies.add(self)
 
     async def read(self) -> bytes:
@@ -37,10 +71,13 @@ class MemoryBody:
         Raises:
             EndpointConnectError: the connection broke or was closed.
         """
+        if self.line.is_cut:
+            raise EndpointConnectError("the connection was closed")
+        return await self.line.hold(self._next())
+
+    async def _next(self) -> bytes:
         # Always gives way to the loop once, as a socket may.
         await asyncio.sleep(self._step.pace)
-        if self not in self._endpoint.bodies:
-            raise EndpointConnectError("the connection is closed")
         piece = self._data[self._offset : self._offset + self._step.piece]
         self._offset += len(piece)
         if not piece and self._breaks:
@@ -52,6 +89,7 @@ class MemoryBody:
 
     def close(self) -> None:
         """Give the connection back. Idempotent."""
+        self.line.cut()
         self._endpoint.bodies.discard(self)
 
 

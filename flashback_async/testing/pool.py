@@ -4,53 +4,121 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from flashback_async.config import FlashbackSettings
-from flashback_async.errors import PoolTimeoutError
+from flashback_async.errors import ClientClosedError, PoolTimeoutError
 from flashback_async.routing import EndpointReport
-from flashback_async.testing.endpoint import ScriptedEndpoint
+from flashback_async.testing.endpoint import Line, MemoryBody, ScriptedEndpoint
 from flashback_async.testing.store import MemoryStore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from flashback_async.client import FlashbackClient
     from flashback_async.routing import Endpoint, OperationKind, Router
     from flashback_async.testing.script import Request
-    from flashback_async.transport.s3_call import S3Call
+    from flashback_async.transport.operation import Operation
+    from flashback_async.transport.s3_call import Progress, S3Answer
 
 
 class MemoryLease:
     """The right to one connection of an endpoint, as `Lease`."""
 
-    __slots__ = ("_pool", "call", "since")
+    __slots__ = ("_endpoint", "_pool", "_slot", "since")
 
-    def __init__(self, endpoint: ScriptedEndpoint, pool: _Slots, since: float) -> None:
-        self.call: S3Call = endpoint
-        self.since = since
-        self._pool: _Slots | None = pool
+    def __init__(self, endpoint: ScriptedEndpoint, pool: MemoryPool, slot: asyncio.Semaphore) -> None:
+        self.since = asyncio.get_running_loop().time()
+        self._endpoint = endpoint
+        self._pool = pool
+        self._slot: asyncio.Semaphore | None = slot
+
+    @property
+    def endpoint_id(self) -> str:
+        """Whose connection it is."""
+        return self._endpoint.endpoint.id
+
+    async def call(self, operation: Operation, *, progress: Progress) -> S3Answer:
+        """Send one operation; see `S3Call`."""
+        line = Line()
+        self._pool.lines.add(line)
+        answer = await line.hold(self._endpoint(operation, progress=progress))
+        if isinstance(answer.body, MemoryBody):
+            self._pool.lines.add(answer.body.line)
+        return answer
 
     def release(self) -> None:
         """Give it back. Idempotent."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.held.discard(self)
-            pool.free.release()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            self._pool.held.discard(self)
+            slot.release()
 
 
-class _Slots:
-    """The connections of one endpoint."""
+class MemoryPool:
+    """A bounded number of leases on each endpoint, as `Pool`.
 
-    __slots__ = ("free", "held")
+    Attributes:
+        held: leases that were not given back.
+        lines: what runs or ran over its connections.
+    """
 
-    def __init__(self, size: int) -> None:
-        self.free = asyncio.Semaphore(size)
+    def __init__(self, endpoints: Mapping[str, ScriptedEndpoint], *, connections: int) -> None:
         self.held: set[MemoryLease] = set()
+        self.lines: WeakSet[Line] = WeakSet()
+        self._endpoints = endpoints
+        self._connections = connections
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._closed = False
+
+    @property
+    def leases(self) -> int:
+        """Leases held now."""
+        return len(self.held)
+
+    async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> MemoryLease:  # noqa: ARG002  # of the seam
+        """Wait at most `timeout` seconds for a connection; see `Leases`.
+
+        Raises:
+            ClientClosedError: the pool is closed.
+        """
+        if self._closed:
+            raise ClientClosedError("the client was closed while the operation ran")
+        slot = self._slots.setdefault(endpoint.id, asyncio.Semaphore(self._connections))
+        try:
+            async with asyncio.timeout(timeout):
+                await slot.acquire()
+        except TimeoutError:
+            since = [lease.since for lease in self.held if lease.endpoint_id == endpoint.id]
+            oldest = asyncio.get_running_loop().time() - min(since)
+            raise PoolTimeoutError(
+                f"no connection to {endpoint.id} became free in {timeout:.3g} s: {len(since)} "
+                f"leases are held, the oldest for {oldest:.1f} s",
+                endpoint=endpoint.id,
+            ) from None
+        lease = MemoryLease(self._endpoints[endpoint.id], self, slot)
+        self.held.add(lease)
+        return lease
+
+    async def open(self) -> None:
+        """Nothing to open: no sockets, no sessions."""
+
+    def track(self, endpoints: Iterable[Endpoint]) -> None:
+        """Nothing to make ahead of time."""
+
+    async def ready(self) -> None:
+        """Nothing to wait for."""
+
+    async def close(self) -> None:
+        """Break every connection off, whatever runs over it."""
+        self._closed = True
+        for line in list(self.lines):
+            line.cut()
 
 
 class MemoryEndpoints:
-    """The pool that leads to scripted endpoints, as `Pool`, and a client on top of them.
+    """Scripted endpoints by their ids, the pools that lead to them, and a client on top.
 
     ```python
     endpoints = MemoryEndpoints.of("a", "b")
@@ -60,22 +128,17 @@ class MemoryEndpoints:
         assert (await fb.get_object("bucket", "key")).body == b"data"
     assert endpoints.leases == endpoints.open_bodies == 0
     ```
-
-    Args:
-        endpoints: where it leads to.
-        connections: leases per endpoint that can be held at once.
     """
 
-    def __init__(self, *endpoints: ScriptedEndpoint, connections: int = 64) -> None:
-        self.connections = connections
+    def __init__(self, *endpoints: ScriptedEndpoint) -> None:
         self._endpoints = {endpoint.endpoint.id: endpoint for endpoint in endpoints}
-        self._slots: dict[str, _Slots] = {}
+        self._pools: list[MemoryPool] = []
 
     @classmethod
-    def of(cls, *ids: str, store: MemoryStore | None = None, connections: int = 64) -> Self:
-        """Healthy endpoints in front of one store; give them scripts afterwards."""
+    def of(cls, *ids: str, store: MemoryStore | None = None) -> Self:
+        """Healthy endpoints in front of one store with a bucket `bucket`; give them scripts afterwards."""
         shared = MemoryStore("bucket") if store is None else store
-        return cls(*(ScriptedEndpoint(id, shared) for id in ids), connections=connections)  # noqa: A001
+        return cls(*(ScriptedEndpoint(id, shared) for id in ids))  # noqa: A001  # what it is called everywhere
 
     def __repr__(self) -> str:
         return f"<MemoryEndpoints: {self.leases} leases, {self.open_bodies} open bodies>"
@@ -91,8 +154,8 @@ class MemoryEndpoints:
 
     @property
     def leases(self) -> int:
-        """Leases held now."""
-        return sum(len(slots.held) for slots in self._slots.values())
+        """Leases held now, over all pools."""
+        return sum(pool.leases for pool in self._pools)
 
     @property
     def open_bodies(self) -> int:
@@ -109,12 +172,23 @@ class MemoryEndpoints:
         """The endpoints as a discovery reports them, for `Router.apply_discovery`."""
         return tuple(EndpointReport(endpoint=endpoint.endpoint) for endpoint in self._endpoints.values())
 
+    def pool(self, *, connections: int = 64) -> MemoryPool:
+        """What leads to them, for whoever drives the seam without a client.
+
+        Args:
+            connections: leases per endpoint that can be held at once.
+        """
+        pool = MemoryPool(self._endpoints, connections=connections)
+        self._pools.append(pool)
+        return pool
+
     def client(self, *, router: Router | None = None, **settings: object) -> FlashbackClient:
         """A client on top of these endpoints, not started yet; the real one down to the seam `S3Call`.
 
         Args:
             router: a router to share, or one with a policy or chance of your own.
-            settings: for `FlashbackSettings`; endpoints and credentials are filled in.
+            settings: for `FlashbackSettings`; endpoints and credentials are filled in, and probes, which
+                would need a network, are off.
         """
         from flashback_async.client import FlashbackClient  # noqa: PLC0415  # loads what only a client needs
 
@@ -122,54 +196,19 @@ class MemoryEndpoints:
             "endpoints": tuple(endpoint.endpoint.url for endpoint in self._endpoints.values()),
             "key_id": "memory",
             "key_secret": "memory",
-            "max_connections": self.connections,
+            "probes": False,
             **settings,
         }
-        return FlashbackClient(FlashbackSettings(**given), router=router, pool=self._opened)
+        return FlashbackClient(FlashbackSettings(**given), router=router, pool=self._pool_for)
 
-    async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> MemoryLease:  # noqa: ARG002  # of the seam
-        """Wait at most `timeout` seconds for a connection; see `Leases`."""
-        slots = self._slots.get(endpoint.id)
-        if slots is None:
-            slots = self._slots[endpoint.id] = _Slots(self.connections)
-        now = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(timeout if slots.free.locked() else None):
-                await slots.free.acquire()
-        except TimeoutError:
-            oldest = now() - min((lease.since for lease in slots.held), default=now())
-            raise PoolTimeoutError(
-                f"no connection to {endpoint.id} became free in {timeout:.3g} s: {len(slots.held)} "
-                f"leases are held, the oldest for {oldest:.1f} s",
-                endpoint=endpoint.id,
-            ) from None
-        lease = MemoryLease(self._endpoints[endpoint.id], slots, now())
-        slots.held.add(lease)
-        return lease
-
-    async def open(self) -> None:
-        """Nothing to open: no sockets, no sessions."""
-
-    def track(self, endpoints: Iterable[Endpoint]) -> None:
-        """Nothing to make ahead of time."""
-
-    async def close(self) -> None:
-        """Close the bodies that are open, as a client does that is closed under its users."""
-        for endpoint in self._endpoints.values():
-            endpoint.bodies.clear()
-
-    async def ready(self) -> None:
-        """Nothing to wait for."""
-
-    def _opened(
+    def _pool_for(
         self,
         settings: FlashbackSettings,
         *,
         tls: ssl.SSLContext | None,  # noqa: ARG002  # of `PoolFactory`
         clock: Callable[[], float],  # noqa: ARG002  # of `PoolFactory`
-    ) -> Self:
-        self.connections = settings.max_connections
-        return self
+    ) -> MemoryPool:
+        return self.pool(connections=settings.max_connections)
 
 
-__all__ = ["MemoryEndpoints", "MemoryLease"]
+__all__ = ["MemoryEndpoints", "MemoryLease", "MemoryPool"]

@@ -15,15 +15,19 @@ class TestMemoryEndpoints(SeamContract):
     dialect = Dialect()
 
     @pytest.fixture
-    def leases(self):
-        endpoints = MemoryEndpoints.of("a", connections=CONNECTIONS)
+    def endpoints(self):
+        endpoints = MemoryEndpoints.of("a")
         endpoints["a"].dialect = self.dialect
         yield endpoints
         assert (endpoints.leases, endpoints.open_bodies) == (0, 0)
 
     @pytest.fixture
-    def endpoint(self, leases):
-        return leases["a"].endpoint
+    def leases(self, endpoints):
+        return endpoints.pool(connections=CONNECTIONS)
+
+    @pytest.fixture
+    def endpoint(self, endpoints):
+        return endpoints["a"].endpoint
 
     @pytest.fixture
     def bucket(self):

@@ -104,8 +104,7 @@ class Scene(Verbs):
                     dialect=dialect,
                 )
                 for name in ids or scripts or "abc"
-            ),
-            connections=connections,
+            )
         )
         self.router = WatchedRouter(random=random, policy=policy)
         self.discover()
@@ -113,9 +112,10 @@ class Scene(Verbs):
         self.monitor = Monitor(self.router)
         self.troubles = 0
         self.wanted: list[str] = []
+        self.pool = self.endpoints.pool(connections=connections)
         self.executor = Executor(
             self.router,
-            self.endpoints,
+            self.pool,
             self.monitor,
             timeouts=Timeouts(pool=pool, first_byte=first_byte, stall=stall),
             clock=now,

@@ -96,7 +96,8 @@ async def test_cancelled_while_waiting_for_a_connection(running):
 
 async def test_a_thousand_random_cancellations(cluster, running, figures):
     """A thousand operations cancelled at random moments leave no lease, permit or task, change no breaker,
-    and the next hundred requests succeed."""
+    and the next hundred requests succeed.
+    """
     random = Random(23)
     async with running(cluster.settings(max_connections=8, pool_timeout=30.0)) as fb:
         keys = [f"key-{number}" for number in range(8)]
@@ -112,13 +113,15 @@ async def test_a_thousand_random_cancellations(cluster, running, figures):
 
         async def one():
             key = random.choice(keys)
-            work = random.choice([
-                lambda: fb.get_object("demo", key),
-                lambda: stream(key),
-                lambda: fb.put_object("demo", f"other-{key}", body[: random.choice([10, len(body)])]),
-                lambda: fb.head_object("demo", key),
-                lambda: fb.copy_object("demo", key, f"copy-{key}"),
-            ])
+            work = random.choice(
+                [
+                    lambda: fb.get_object("demo", key),
+                    lambda: stream(key),
+                    lambda: fb.put_object("demo", f"other-{key}", body[: random.choice([10, len(body)])]),
+                    lambda: fb.head_object("demo", key),
+                    lambda: fb.copy_object("demo", key, f"copy-{key}"),
+                ]
+            )
             patience = random.random() ** 3 * 0.5
             async with gates:
                 task = asyncio.create_task(work())
@@ -169,7 +172,8 @@ async def test_an_error_inside_the_block_frees_the_slot(rclone_cluster, running)
 
 async def test_an_exhausted_pool_says_who_holds_it(rclone_cluster, running):
     """Where every connection is held, the wait is bounded; the error names endpoint, leases and oldest age,
-    and blames nobody."""
+    and blames nobody.
+    """
     settings = rclone_cluster.settings(max_connections=2, pool_timeout=0.3)
     only = rclone_cluster.nodes[0].ip
     async with running(settings) as fb:

@@ -40,7 +40,8 @@ async def answering_503(node):
 )
 async def test_one_node_of_four_fails(cluster, running, figures, harm, grace):
     """One node fails amid 2,000 operations at concurrency 32: none of them fails, every byte is right, and
-    from one second on (five for a black hole) less than 5 % of the requests are sent to it."""
+    from one second on (five for a black hole) less than 5 % of the requests are sent to it.
+    """
     bad = cluster.nodes[1]
     async with running(cluster.settings(first_byte_timeout=2.0)) as fb:
         clock = asyncio.get_running_loop().time

@@ -128,9 +128,7 @@ async def test_the_control_plane_is_not_needed_to_serve(moto_cluster, running, h
             if how == "killed":
                 await control_plane.kill()
             else:
-                await control_plane.set(
-                    Behaviour(status=502) if how == "502" else Behaviour(black_hole=True)
-                )
+                await control_plane.set(Behaviour(status=502) if how == "502" else Behaviour(black_hole=True))
 
         tally = await harmed_run(fb, harm, seed=13)
         await eventually(lambda: fb.stats().discovery_failures, within=5)

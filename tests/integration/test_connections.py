@@ -39,7 +39,8 @@ def full_backlog():
 @pytest.mark.parametrize("how", ["closed", "reset"])
 async def test_a_kept_connection_dies_as_it_is_used(running, how):
     """A kept connection that the server ends just as the next request is sent costs nothing: the request is
-    sent once more on a new connection, to the same node, which is not blamed."""
+    sent once more on a new connection, to the same node, which is not blamed.
+    """
     store = MemoryStore()
     first = set()
 

@@ -25,7 +25,9 @@ from .watching import eventually
 def near_and_far(flashback_cluster_factory):
     """Two nodes for two buckets; each node is the nearer one to one of them, as far as published."""
     return flashback_cluster_factory(
-        nodes=[NodeSpec(latency=0.001), NodeSpec(latency=0.001)], store="moto", buckets=("demo", "east", "west")
+        nodes=[NodeSpec(latency=0.001), NodeSpec(latency=0.001)],
+        store="moto",
+        buckets=("demo", "east", "west"),
     )
 
 
@@ -128,16 +130,27 @@ async def test_6_bucket_names_become_uuids(near_and_far, running):
 
 async def test_6_what_is_asked_on_the_wire(running):
     """Defects 1 and 6 as they would show on the wire: the exact queries, and a bearer token on each."""
-    node = {"ip": "127.0.0.1", "region": "r", "status": "ONLINE", "url": "https://127.0.0.1:9", "nodeServices": 1}
+    node = {
+        "ip": "127.0.0.1",
+        "region": "r",
+        "status": "ONLINE",
+        "url": "https://127.0.0.1:9",
+        "nodeServices": 1,
+    }
 
     async def answer(request):
         rows = {"/node": [node], "/bucket": [{"id": "u-1", "bucket": "photos"}], "/stats/nodes/minute": []}
         data = rows.get(urlsplit(request.target).path, [])
         key = "buckets" if request.target == "/bucket" else "data"
-        return Answer(body=json.dumps({"success": True, key: data}).encode(), headers={"Content-Type": "application/json"})
+        return Answer(
+            body=json.dumps({"success": True, key: data}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
 
     async with scripted(answer) as server:
-        settings = settings_for(server, endpoints=None, base_url=server.url, jwt="token-1", discovery_interval=0.2)
+        settings = settings_for(
+            server, endpoints=None, base_url=server.url, jwt="token-1", discovery_interval=0.2
+        )
         async with running(settings) as fb:
             await fb.pick_endpoint("photos")
             await eventually(lambda: any("stats" in request.target for request in server.seen), within=5)

@@ -232,26 +232,29 @@ async def test_a_cancelled_start_leaves_nothing(moto_cluster, moment):
         await fb.put_object("demo", "key", b"data")
 
 
-@pytest.mark.parametrize("how", ["killed", "502", "black hole", "no table"])
-async def test_start_without_a_control_plane(moto_cluster, how):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (None, "127.0.0.1"),
+        (Behaviour(status=502), "502"),
+        (Behaviour(black_hole=True), "FB_DISCOVERY_TIMEOUT"),
+        (Behaviour(status=404), "FB_BASE_URL"),
+    ],
+    ids=["killed", "502", "black hole", "404"],
+)
+async def test_start_without_a_control_plane(moto_cluster, fault, said):
     """A start without a usable control plane is a DiscoveryError, in time, and leaves nothing running."""
     control_plane = moto_cluster.control_plane
-    if how == "killed":
+    if fault is None:
         await control_plane.kill()
     else:
-        faults = {
-            "502": Behaviour(status=502),
-            "black hole": Behaviour(black_hole=True),
-            "no table": Behaviour(status=404),
-        }
-        await control_plane.set(faults[how])
+        await control_plane.set(fault)
     tasks, before = asyncio.all_tasks(), open_sockets()
     fb = FlashbackClient(moto_cluster.settings(discovery_timeout=2.0))
     start = time.monotonic()
-    with pytest.raises(DiscoveryError) as caught:
+    with pytest.raises(DiscoveryError, match=said) as caught:
         await fb.start()
     assert time.monotonic() - start < 2.0 + REST + 2.0
-    assert "GET /node" in str(caught.value) or control_plane.url.partition("//")[2] in str(caught.value)
     assert moto_cluster.token not in str(caught.value)
     await nothing_more_than(before, tasks)
     await control_plane.heal()
@@ -270,10 +273,12 @@ async def test_two_loops_in_two_threads_share_one_router(moto_cluster):
             tally = await Workload(fb, bucket, seed=seed, workers=8, largest=16 * KIB).run(300)
             done[bucket] = (tally, fb.stats())
 
-    await asyncio.gather(*(
-        asyncio.to_thread(lambda bucket=bucket, seed=seed: asyncio.run(serve(bucket, seed)))
-        for seed, bucket in enumerate(["demo", "second"])
-    ))
+    await asyncio.gather(
+        *(
+            asyncio.to_thread(lambda bucket=bucket, seed=seed: asyncio.run(serve(bucket, seed)))
+            for seed, bucket in enumerate(["demo", "second"])
+        )
+    )
     assert {bucket: (tally.failed, tally.wrong) for bucket, (tally, _) in done.items()} == {
         "demo": ([], []),
         "second": ([], []),

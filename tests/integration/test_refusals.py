@@ -124,11 +124,10 @@ async def test_every_field_of_a_refusal(running):
     async def refuse(_):
         return error(409, "OperationAborted", message="A conflicting operation is in progress.")
 
-    async with scripted(refuse) as server:
-        async with running(settings_for(server)) as fb:
-            with pytest.raises(ServiceError) as caught:
-                await fb.delete_object("bucket", "some/key")
-            assert untouched(fb)
+    async with scripted(refuse) as server, running(settings_for(server)) as fb:
+        with pytest.raises(ServiceError) as caught:
+            await fb.delete_object("bucket", "some/key")
+        assert untouched(fb)
     refusal = caught.value
     assert (refusal.code, refusal.status, refusal.request_id) == ("OperationAborted", 409, "request-7")
     assert str(refusal) == (

@@ -18,7 +18,9 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 
 async def some_of_everything(fb):
     """One call of each kind, with small and large bodies."""
-    await fb.put_object("bucket", "a key/with ümlauts", BODY, metadata={"kind": "test"}, content_type="text/plain")
+    await fb.put_object(
+        "bucket", "a key/with ümlauts", BODY, metadata={"kind": "test"}, content_type="text/plain"
+    )
     await fb.put_object("bucket", "large", BODY * 300)
     await fb.put_object("bucket", "empty", b"")
     assert (await fb.get_object("bucket", "a key/with ümlauts")).body == BODY
@@ -166,7 +168,9 @@ async def test_redirects_are_not_followed(running, status):
     async with scripted() as elsewhere:
 
         async def answer(request):
-            return Answer(status, headers={"Location": f"{elsewhere.url}{request.target}?X-Amz-Signature=abc"})
+            return Answer(
+                status, headers={"Location": f"{elsewhere.url}{request.target}?X-Amz-Signature=abc"}
+            )
 
         async with scripted(answer) as server, running(settings_for(server)) as fb:
             for call in (fb.get_object("bucket", "key"), fb.put_object("bucket", "key", BODY)):

@@ -42,9 +42,9 @@ class Issuer:
         return IssuedToken(f"t{len(self.asked)}", self.life)
 
 
-def _renewed(issuer, **options):
+def _renewed(issuer, *, random=0.5, **options):
     clock = asyncio.get_running_loop().time
-    return RenewedToken(issuer, clock=clock, random=lambda: 0.5, wall_clock=lambda: WALL, **options)
+    return RenewedToken(issuer, clock=clock, random=lambda: random, wall_clock=lambda: WALL, **options)
 
 
 class TestTokenLife:
@@ -244,6 +244,33 @@ class TestRenewal:
             0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0, 243.0,
         ]  # fmt: skip
         assert set(outcomes) == {(503, "down"), "t10"}
+
+    @virtual_time.scenario
+    async def test_rare_refusals_are_always_heeded(self):
+        """A control plane that revokes a token every minute gets a new one asked for every time."""
+        issuer = Issuer(pause=0.0)
+        source = _renewed(issuer)
+        refused = await source.token()
+        for _ in range(10):
+            await asyncio.sleep(20.1)
+            refused = await source.renewed(refused)
+        assert refused == "t11"
+
+    @pytest.mark.parametrize(("random", "pause"), [(0.0, 0.5), (0.999, 1.499)])
+    def test_the_back_off_is_jittered_and_starts_anew(self, random, pause):
+        """It varies by half either way, and a success resets it."""
+
+        async def scenario():
+            down = DiscoveryError("down")
+            issuer = Issuer(down, None, down, None, life=10.0, pause=0.0)
+            source = _renewed(issuer, random=random)
+            for _ in range(3000):
+                await asyncio.gather(source.token(), return_exceptions=True)
+                await asyncio.sleep(0.01)
+            times = [at for at, _ in issuer.asked]
+            return times[1] - times[0], times[3] - times[2]
+
+        assert virtual_time.run(scenario()) == pytest.approx((pause, pause), abs=0.02)
 
     @virtual_time.scenario
     async def test_the_control_planes_wish_is_granted(self):
