@@ -12,7 +12,7 @@ from flashback_async.cli.console import note, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
 from flashback_async.cli.plan import plan_of
-from flashback_async.cli.progress import CopyProgress
+from flashback_async.cli.progress import JobProgress
 from flashback_async.cli.selection import Skipped
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import causes_text, counted, seconds_text, size_text
@@ -67,7 +67,7 @@ async def _cp(request: _Request, endpoints: list[str] | None, ca_file: Path | No
     clock = asyncio.get_running_loop().time
     async with client_of(endpoints, ca_file) as client:
         begun = clock()
-        with CopyProgress(quiet=request.quiet) as progress:
+        with JobProgress(quiet=request.quiet) as progress:
             found = plan(client)
             if isinstance(found, Job):
                 tally = await _alone(found, progress)
@@ -81,7 +81,7 @@ async def _cp(request: _Request, endpoints: list[str] | None, ca_file: Path | No
     return ExitCode.SOME_FAILED if tally.failed else ExitCode.OK
 
 
-async def _alone(job: Job, progress: CopyProgress) -> Tally:
+async def _alone(job: Job, progress: JobProgress) -> Tally:
     """Run the only job there is: its error is the command's."""
     tally = Tally()
 

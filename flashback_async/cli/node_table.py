@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from flashback_async import FlashbackClient
 
 
-# Columns of a terminal that has room for counters.
-_WIDE = 100
-
-
 @dataclass(frozen=True, slots=True)
 class NodeRow:
     """One node as a command shows it. Times are seconds, None while unknown.
@@ -32,9 +28,9 @@ class NodeRow:
         breaker: what we say: closed (in use), open (left alone), half-open (on trial).
         round_trip: measured with a probe.
         first_byte: what a read is expected to take.
-        requests: sent to it by this process.
-        failures: of these, the node's own.
         retry_in: until an open breaker lets a request try.
+        chosen: whether the next read may go there.
+        reason: why, or why not.
     """
 
     id: str
@@ -44,17 +40,18 @@ class NodeRow:
     breaker: str
     round_trip: float | None
     first_byte: float | None
-    requests: int
-    failures: int
     retry_in: float
+    chosen: bool
+    reason: str
 
     def as_json(self) -> dict[str, object]:
         """For a JSON line."""
         return asdict(self)
 
 
-def rows_of(client: FlashbackClient, now: float) -> list[NodeRow]:
-    """Every node of a running client, nearest first as far as that is known."""
+def rows_of(client: FlashbackClient, bucket: str | None, now: float) -> list[NodeRow]:
+    """Every node of a running client, as for a read of that bucket; nearest first where that is known."""
+    reasons = {row.endpoint.id: row for row in client.router.explain(bucket, now=now)}
     rows = [
         NodeRow(
             id=row.endpoint.id,
@@ -64,17 +61,17 @@ def rows_of(client: FlashbackClient, now: float) -> list[NodeRow]:
             breaker=row.breaker.value,
             round_trip=row.probe_rtt,
             first_byte=row.read_latency,
-            requests=row.requests,
-            failures=row.failures,
             retry_in=row.retry_in,
+            chosen=reasons[row.endpoint.id].in_the_running,
+            reason=reasons[row.endpoint.id].reason,
         )
         for row in client.router.snapshot(now=now).endpoints
     ]
     return sorted(rows, key=lambda row: (row.first_byte is None, row.first_byte or 0.0))
 
 
-def table_of(rows: Sequence[NodeRow], *, caption: str = "", width: int = 80) -> Table:
-    """The rows for people. Where the terminal is narrow, URLs are shortened and counters left out."""
+def table_of(rows: Sequence[NodeRow], *, caption: str = "") -> Table:
+    """The rows for people. Where the terminal is narrow, URLs are shortened."""
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption=caption or None, caption_justify="left"
     )
@@ -85,30 +82,26 @@ def table_of(rows: Sequence[NodeRow], *, caption: str = "", width: int = 80) -> 
     table.add_column("\nstate", no_wrap=True, min_width=12)
     for name in ("round\ntrip", "first\nbyte"):
         table.add_column(name, justify="right", no_wrap=True, min_width=7)
-    counters = ("\nrequests", "\nfailures") if width >= _WIDE else ()
-    for name in counters:
-        table.add_column(name, justify="right", no_wrap=True, min_width=8)
     table.add_column("\nurl", no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(
             printable(row.id),
             printable(row.region) or "-",
-            state_text(row.status, row.breaker, row.retry_in),
+            _state(row),
             seconds_text(row.round_trip),
             seconds_text(row.first_byte),
-            *([f"{row.requests:,}", f"{row.failures:,}"] if counters else []),
             printable(row.url),
         )
     return table
 
 
-def state_text(status: str, breaker: str, retry_in: float) -> Text:
-    """One word for what the control plane says of a node and what we say."""
-    match breaker:
-        case "open" if retry_in >= 1:
-            return Text(f"out for {retry_in:.0f} s", style="red")
+def _state(row: NodeRow) -> Text:
+    """In a word: what the control plane says of a node, and what the router makes of it."""
+    match row.breaker:
+        case "open" if row.retry_in >= 1:
+            return Text(f"out for {row.retry_in:.0f} s", style="red")
         case "open" | "half-open":
             return Text("on trial", style="yellow")
-    if status == "ONLINE":
-        return Text("online", style="green")
-    return Text(printable(status.lower()), style="yellow")
+    if row.status != "ONLINE":
+        return Text(printable(row.status.lower()), style="red")
+    return Text("preferred", style="green") if row.chosen else Text("standby")

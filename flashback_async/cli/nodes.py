@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flashback_async.cli.address import remote
 from flashback_async.cli.console import note, results, wants_json, write_json
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
@@ -33,9 +34,10 @@ def nodes(
     endpoint: Endpoints = None,
     ca_file: CaFile = None,
 ) -> None:
-    """List the nodes: where they are, how far away, and whether they are in use.
+    """List the nodes: where they are, how far away, and which of them are preferred.
 
-    "Round trip" is from here to the node, "first byte" what a read is expected to take.
+    The round trip is from here to the node, the first byte what a read is expected to take. A preferred node
+    is as good as the best; one on standby is slower; one that is out has failed and gets a trial in time.
     """
     perform(ctx, _nodes(bucket, endpoint, ca_file, as_json=wants_json(json)))
 
@@ -43,19 +45,19 @@ def nodes(
 async def _nodes(
     bucket: str | None, endpoints: list[str] | None, ca_file: Path | None, *, as_json: bool
 ) -> ExitCode:
+    bucket = None if bucket is None else remote(bucket).bucket
     async with client_of(endpoints, ca_file) as client:
         if bucket is not None:
             await client.pick_endpoint(bucket)
             await client.refresh()
         if client.settings.probes:
             await _probed(client)
-        rows = rows_of(client, asyncio.get_running_loop().time())
+        rows = rows_of(client, bucket, asyncio.get_running_loop().time())
         if as_json:
             for row in rows:
                 write_json(row.as_json())
         else:
-            console = results()
-            console.print(table_of(rows, width=console.width))
+            results().print(table_of(rows))
         dropped = client.stats().dropped_rows
     if dropped:
         rows_dropped = counted(dropped, "row")

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class CopyProgress(Observer):
+class JobProgress(Observer):
     """Counts what moves, and shows it; failures are named as they happen.
 
-    While a tree is still being walked its total is not known, and the bar only says that something moves.
+    It measures bytes, or objects where no bytes move. While a tree is still being walked its total is not
+    known, and the bar only says that something moves.
 
     Args:
         quiet: show no bar.
@@ -70,7 +71,6 @@ class CopyProgress(Observer):
     def advanced(self, amount: int) -> None:
         """Bytes moved."""
         self._moved += amount
-        self._bar.advance(self._task, amount)
         self._show()
 
     def done(self, job: Job, seconds: float) -> None:  # noqa: ARG002  # Observer's signature
@@ -91,11 +91,14 @@ class CopyProgress(Observer):
     def _show(self) -> None:
         if self._bar.disable:
             return
-        speed = self._bar.tasks[0].speed
+        in_bytes = bool(self._bytes_known or self._moved)
+        completed, total = (self._moved, self._bytes_known) if in_bytes else (self._ended, self._found)
+        speed = self._bar.tasks[0].speed or 0.0
         self._bar.update(
             self._task,
-            total=max(self._bytes_known, self._moved) if self._complete else None,
+            completed=completed,
+            total=max(completed, total) if self._complete else None,
             objects=f"{self._ended:,}/{self._found:,}{'' if self._complete else '+'} objects",
-            moved=size_text(self._moved),
-            rate=f"{size_text(speed)}/s" if speed else "",
+            moved=size_text(self._moved) if in_bytes else "",
+            rate=f"{size_text(speed)}/s" if in_bytes and speed else "",
         )

@@ -10,7 +10,7 @@ from flashback_async.cli.address import Remote, remote, remote_object
 from flashback_async.cli.console import note, wants_json, write_json, write_line
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.invocation import perform
-from flashback_async.cli.progress import CopyProgress
+from flashback_async.cli.progress import JobProgress
 from flashback_async.cli.session import CaFile, Endpoints, client_of
 from flashback_async.cli.wording import counted, printable
 from flashback_async.cli.workers import Advance, Job, work_off
@@ -65,7 +65,7 @@ async def _rm(
             async for place in found:
                 write_line(printable(str(place)))
             return ExitCode.OK
-        with CopyProgress(quiet=False) as progress:
+        with JobProgress(quiet=False) as progress:
             jobs = (_deletion(client, place) async for place in found)
             tally = await work_off(jobs, concurrency=concurrency, observer=progress)
     if as_json:

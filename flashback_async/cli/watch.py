@@ -45,17 +45,16 @@ async def _watch(
 async def _write(client: "FlashbackClient", interval: float) -> None:
     while True:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        for row in rows_of(client, asyncio.get_running_loop().time()):
+        for row in rows_of(client, None, asyncio.get_running_loop().time()):
             write_json({"at": at, **row.as_json()})
         await asyncio.sleep(interval)
 
 
 async def _show(client: "FlashbackClient", interval: float) -> None:
-    console = results()
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with Live(console=results(), auto_refresh=False, transient=False) as live:
         while True:
-            rows = rows_of(client, asyncio.get_running_loop().time())
-            live.update(table_of(rows, caption=_caption(client), width=console.width), refresh=True)
+            rows = rows_of(client, None, asyncio.get_running_loop().time())
+            live.update(table_of(rows, caption=_caption(client)), refresh=True)
             await asyncio.sleep(interval)
 
 

@@ -158,7 +158,9 @@ class ScriptedEndpoint:
         if step.is_lost:
             raise EndpointConnectError(_EXCUSES[Fault.RESET])
         body = MemoryBody(self, served.data or b"", step) if operation.streamed else None
-        return S3Answer(served.fields, served.status, body)
+        fields = {**served.fields, **step.fields}
+        told = {name: value for name, value in fields.items() if value is not None}
+        return S3Answer(told, served.status, body)
 
 
 _EXCUSES = {

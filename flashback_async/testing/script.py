@@ -88,6 +88,7 @@ class Step:
         pace: seconds for each piece of a body, in either direction.
         piece: bytes of an answer's body that arrive at once.
         dialect: replaces the endpoint's for this request.
+        fields: replaces fields of the answer, in boto's names; a field that is None is left out.
     """
 
     after: float = 0.0
@@ -102,6 +103,7 @@ class Step:
     pace: float = 0.0
     piece: int = 65_536
     dialect: Dialect | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def refused(cls, *, after: float = 0.0) -> Self:

@@ -140,7 +140,7 @@ def test_only_regular_files_are_read(flashback, store, tmp_path):
 def test_names_that_cannot_be_keys_fail_alone(flashback, store, tmp_path):
     """A file name that is not Unicode is named in a printable way; the others are copied."""
     (tmp_path / "good").write_bytes(b"x")
-    with open(os.fsencode(tmp_path) + b"/bad\xff", "wb") as file:  # noqa: PTH123  # bytes
+    with open(os.fsencode(tmp_path) + b"/bad\xff", "wb") as file:  # bytes
         file.write(b"y")
     done = flashback("cp", "-r", tmp_path, "fb://demo")
     assert (done.code, store.keys()) == (1, ["good"])

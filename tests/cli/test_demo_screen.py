@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from flashback_async.cli.demo.contestant import NodeFigures
+from flashback_async.cli.demo.picture import Picture, Shares
 from flashback_async.cli.demo.race import Progress, Result
 from flashback_async.cli.demo.screen import Screen
 from flashback_async.cli.demo.script import EVENTS, NODES, Phase, Script
@@ -46,24 +47,26 @@ def console(width, *, terminal):
     )
 
 
-def screen_of(console, script=None):
+def picture_of(script=None, nodes=lambda phase: FIGURES):
     script = script or Script(None)
     result = Result("us", wanted=3_000, objects=1_234, moved=123_456_789, errors={"X": 1_000})
     progress = Progress(result, script, 1_500)
     progress.ended = 1_234
-    contestant = SimpleNamespace(nodes=lambda phase: FIGURES)
-    return Screen(
-        console, "1. us", cluster=cluster(), contestant=contestant, progress=progress, script=script
-    )
+    contestant = SimpleNamespace(nodes=nodes)
+    return Picture("1. us", cluster=cluster(), contestant=contestant, progress=progress, script=script)
+
+
+def screen_of(console, **options):
+    return Screen(console, picture_of(**options), cluster())
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-async def test_no_row_is_wider_than_the_terminal(width):
+def test_no_row_is_wider_than_the_terminal(width):
     """With the longest words and numbers there are, every line of the picture fits, and none is cut off."""
     script = Script(None)
     script.states.update({"node-1": "20x slower", "node-2": "answers 503", "control plane": "down"})
     out = console(width, terminal=True)
-    out.print(screen_of(out, script)._picture())
+    out.print(picture_of(script).at(0.0, width=width))
     lines = out.file.getvalue().splitlines()
     assert all(len(line) <= width for line in lines)
     assert not any("…" in line for line in lines)
@@ -78,11 +81,9 @@ async def test_no_row_is_wider_than_the_terminal(width):
     assert lines[10].startswith("control plane  down")
 
 
-async def test_shares_are_of_the_last_seconds():
+def test_shares_are_of_the_last_seconds():
     """What happened before three seconds ago no longer counts."""
-    from flashback_async.cli.demo.screen import _Shares  # noqa: PLC0415  # of no use elsewhere
-
-    shares = _Shares()
+    shares = Shares()
     assert shares.of({"a": 100, "b": 0}, 0.0) == {"a": 0.0, "b": 0.0}
     assert shares.of({"a": 130, "b": 10}, 1.0) == {"a": 0.75, "b": 0.25}
     assert shares.of({"a": 130, "b": 20}, 4.0) == {"a": 0.0, "b": 1.0}
@@ -130,10 +131,8 @@ async def test_on_a_terminal_the_picture_is_removed_at_the_end():
 async def test_a_picture_that_cannot_be_painted_is_not_hidden():
     """A bug of the painter comes out at the end instead of leaving an empty screen."""
     out = console(80, terminal=True)
-    screen = screen_of(out)
-    screen._contestant = SimpleNamespace(nodes=lambda phase: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        async with screen:
+        async with screen_of(out, nodes=lambda phase: 1 / 0):
             await asyncio.sleep(0.05)
 
 

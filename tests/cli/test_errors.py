@@ -187,3 +187,15 @@ def test_without_the_sandbox_its_commands_show_the_way(command):
         "flashback: error: this needs a local Flashback, which is an extra: "
         "pip install 'flashback-async[sandbox]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), *((name,) for name in ("demo", "nodes", "watch", "ls", "cp", "cat", "stat", "rm", "sandbox"))],
+)
+def test_help_is_there(flashback, command):
+    """Every command explains itself, with -h as well as --help."""
+    shown = flashback(*command, "--help")
+    assert (shown.code, shown.err) == (0, "")
+    assert "Usage" in shown.out
+    assert flashback(*command, "-h").out == shown.out

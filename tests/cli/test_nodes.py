@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
+
+from flashback_async.cli.node_table import NodeRow, table_of
 
 from . import processes
 
@@ -19,6 +25,8 @@ def test_nodes_lists_every_node_nearest_first(flashback, cluster):
     assert all(0 < row["round_trip"] < 2 for row in done.rows)
     figures = [row["first_byte"] for row in done.rows]
     assert figures == sorted(figures)
+    assert done.rows[0]["chosen"] is True
+    assert "the best" in done.rows[0]["reason"]
 
 
 def test_nodes_shows_a_dead_node_without_a_figure(flashback, cluster, on_cluster):
@@ -54,14 +62,15 @@ def test_nodes_says_how_much_was_dropped(flashback, cluster, on_cluster):
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_nodes_is_a_table_on_a_terminal(terminal, cluster, columns):
-    """Every node is one row that fits; counters are there where there is room."""
+    """Every node is one row that fits; only URLs give way on a narrow terminal."""
     with terminal("nodes", columns=columns) as shown:
         lines = shown.lines()
     assert len(lines) == 2 + 4
     assert all(len(line) <= columns for line in lines)
     assert lines[1].split()[:3] == ["node", "region", "state"]
-    assert ("requests" in lines[1]) == (columns == 120)
-    assert [" online " in line for line in lines[2:]] == [True] * 4
+    assert ("…" in lines[2]) == (columns == 80)
+    assert {line.split()[2] for line in lines[2:]} <= {"preferred", "standby"}
+    assert lines[2].split()[2] == "preferred"
 
 
 def test_watch_writes_json_lines_until_interrupted(cluster):
@@ -84,3 +93,22 @@ def test_watch_repaints_on_a_terminal(terminal, cluster):
     assert shown.process.returncode == 130
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "preferred"),
+        ({"chosen": False}, "standby"),
+        ({"status": "DISCONNECTED"}, "disconnected"),
+        ({"status": "OFFLINE", "breaker": "open", "retry_in": 12.3}, "out for 12 s"),
+        ({"breaker": "open", "retry_in": 0.4}, "on trial"),
+        ({"breaker": "half-open"}, "on trial"),
+    ],
+)
+def test_every_state_has_its_word(change, word):
+    """What the control plane and the router say of a node is one word or two."""
+    row = NodeRow("n", "r", "http://n", "ONLINE", "closed", 0.1, 0.2, 0.0, chosen=True, reason="")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table_of([replace(row, **change)]))
+    assert re.split(r"\s{2,}", console.file.getvalue().splitlines()[2])[2] == word

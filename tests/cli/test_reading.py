@@ -69,8 +69,8 @@ def test_stat_on_a_terminal_is_a_table(terminal, store):
 def test_colours_can_be_switched_off(terminal, store):
     """NO_COLOR is respected: no colour on a terminal."""
     with terminal("nodes", NO_COLOR="1") as plain, terminal("nodes") as coloured:
-        assert "\x1b[32monline" not in plain.read()
-        assert "\x1b[32monline" in coloured.read()
+        assert "\x1b[32mpreferred" not in plain.read()
+        assert "\x1b[32mpreferred" in coloured.read()
 
 
 def test_rm_deletes_what_it_names(flashback, store):

@@ -147,15 +147,8 @@ async def test_a_range_beyond_the_end_of_a_whole_answer_is_empty():
 @scenario
 async def test_bytes_that_were_not_asked_for_are_refused():
     """An answer that starts after the range does is an error, never other bytes than asked for."""
-    scene = Scene({"a": Step()})
+    scene = Scene({"a": Step(fields={"ContentRange": "bytes 15-24/1000"})})
     scene.store.put("bucket", "key", pattern(SIZE))
-
-    class Wrong(type(scene["a"])):
-        async def __call__(self, operation, *, progress):
-            answer = await super().__call__(operation, progress=progress)
-            return type(answer)({**answer.fields, "ContentRange": "bytes 15-24/1000"}, 206, answer.body)
-
-    scene["a"].__class__ = Wrong
     with pytest.raises(IntegrityError, match="asked for") as caught:
         await scene.get_object("bucket", "key", range=(10, 20))
     assert (caught.value.endpoint, caught.value.key) == ("a", "key")

@@ -230,18 +230,8 @@ async def test_the_version_of_the_first_answer_counts():
 @scenario
 async def test_a_part_that_is_too_short_is_not_taken():
     """A node that answers with fewer bytes than asked for is not mixed in; the object counts as changed."""
-    scene = Scene({"a": Step.broken(100), "b": Step()})
+    scene = Scene({"a": Step.broken(100), "b": Step(fields={"ContentRange": "bytes 200-999/1000"})})
     scene.store.put("bucket", "key", pattern(1_000))
-    scene["b"].store = other = type(scene.store)("bucket")
-    other.put("bucket", "key", pattern(1_000))
-    scene["b"].then = Step(dialect=Dialect(content_range=False))
-
-    class Stingy(type(scene["b"])):
-        async def __call__(self, operation, *, progress):
-            answer = await super().__call__(operation, progress=progress)
-            return type(answer)({**answer.fields, "ContentRange": "bytes 200-999/1000"}, 206, answer.body)
-
-    scene["b"].__class__ = Stingy
     async with scene.stream_object("bucket", "key") as stream:
         await stream.read_some()
         with pytest.raises(ObjectChangedError, match="instead of"):
@@ -375,16 +365,8 @@ def test_a_truncated_body_without_length_is_noticed(how):
 @scenario
 async def test_a_size_that_nobody_tells_is_an_error():
     """If neither the answer nor HEAD tells a length, nothing is guessed."""
-    scene = Scene({"a": Step()}, dialect=Dialect(content_length=False))
+    scene = Scene({"a": Step(fields={"ContentLength": None})})
     scene.store.put("bucket", "key", b"data")
-
-    class Mute(type(scene["a"])):
-        async def __call__(self, operation, *, progress):
-            answer = await super().__call__(operation, progress=progress)
-            fields = {name: value for name, value in answer.fields.items() if name != "ContentLength"}
-            return type(answer)(fields, answer.status, answer.body)
-
-    scene["a"].__class__ = Mute
     with pytest.raises(IntegrityError, match="does not tell how long"):
         await scene.get_object("bucket", "key")
     assert scene.leaks() == {}

@@ -214,6 +214,17 @@ async def test_a_step_may_speak_another_dialect():
 
 
 @scenario
+async def test_a_step_may_change_what_is_told():
+    """Fields of an answer can be replaced, added and left out."""
+    endpoint = ScriptedEndpoint("a", MemoryStore("bucket"))
+    endpoint.store.put("bucket", "key", b"data")
+    endpoint.script.append(Step(fields={"ETag": '"mine"', "VersionId": "7", "LastModified": None}))
+    fields = (await endpoint(operation(), progress=lambda **_: None)).fields
+    assert (fields["ETag"], fields["VersionId"], fields["ContentLength"]) == ('"mine"', "7", 4)
+    assert "LastModified" not in fields
+
+
+@scenario
 async def test_conditions_and_ranges_are_s3s():
     """If-Match holds or fails, `*` always holds; what is no Range is ignored, an impossible one is 416."""
     endpoint = ScriptedEndpoint("a", MemoryStore("bucket"))

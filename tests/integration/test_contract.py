@@ -62,6 +62,7 @@ class TestRclone(Real):
     slashes_are_plain = False
 
 
+@pytest.mark.full
 class TestRcloneOverTls(TestRclone):
     """The same with unsigned payloads."""
 

@@ -53,7 +53,7 @@ async def test_serving_shows_a_running_cluster():
     lines = []
     serving = asyncio.ensure_future(serve(LocalFlashback(1, latency=0.0), write=lines.append))
     async with asyncio.timeout(20):
-        while len(lines) < 6:  # noqa: ASYNC110 - processes start
+        while len(lines) < 6:
             await asyncio.sleep(0.01)
         url = shlex.split(lines[-1])[1].removeprefix("FB_BASE_URL=")
         async with aiohttp.ClientSession() as session, session.get(f"{url}/health") as answer:

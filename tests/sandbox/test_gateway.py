@@ -24,7 +24,7 @@ async def gateway():
 async def settled(gateway, outcome):
     """The counters, once a request with this outcome is over."""
     async with asyncio.timeout(5):
-        while not (stats := await gateway.stats()).by_outcome.get(outcome):  # noqa: ASYNC110 - real sockets
+        while not (stats := await gateway.stats()).by_outcome.get(outcome):
             await asyncio.sleep(0.001)
     return stats
 

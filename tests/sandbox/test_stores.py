@@ -118,7 +118,7 @@ async def test_rclone_dies_with_its_process(flashback_cluster_factory):
     (rclone,) = children_of(child.pid)
     os.kill(child.pid, signal.SIGKILL)
     async with asyncio.timeout(10):
-        while runs(rclone):  # noqa: ASYNC110 - a process ends
+        while runs(rclone):
             await asyncio.sleep(0.005)
     await child.start()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from flashback_async.cli import copying
 from flashback_async.cli.address import Remote
 from flashback_async.cli.demo.contestant import BUCKET, NodeFigures
 from flashback_async.cli.demo.script import Phase
+from flashback_async.routing import OperationKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from flashback_async.cli.workers import Job
 
 NAME = "flashback_async"
-
-# Fine, but so much slower than the best that it gets nothing while others are there.
-_FAR = 2.0
 
 
 class Ours:
@@ -38,22 +37,22 @@ class Ours:
 
     def nodes(self, phase: Phase) -> list[NodeFigures]:
         """The router's table: expectations of writes on the way in, of reads on the way out."""
-        rows = [
-            (view, view.write_latency if phase is Phase.IN else view.latency) for view in self._client.nodes()
-        ]
-        known = [latency for view, latency in rows if latency is not None and view.breaker == "closed"]
-        best = min(known, default=0.0)
+        kind = OperationKind.WRITE if phase is Phase.IN else OperationKind.READ
+        now = asyncio.get_running_loop().time()
+        chosen = {
+            row.endpoint.id: row.in_the_running for row in self._client.router.explain(BUCKET, kind, now=now)
+        }
         return [
             NodeFigures(
                 url=view.url,
-                opinion=_opinion(view, latency, best),
+                opinion=_opinion(view, chosen=chosen.get(view.id, False)),
                 trusted=None if view.breaker == "half-open" else view.breaker == "closed",
-                first_byte=latency,
+                first_byte=view.write_latency if phase is Phase.IN else view.latency,
                 in_flight=view.in_flight + view.streaming,
                 requests=view.requests,
                 failures=view.failures,
             )
-            for view, latency in rows
+            for view in self._client.nodes()
         ]
 
     def failovers(self) -> dict[str, int]:
@@ -65,12 +64,10 @@ class Ours:
         return self._client.stats().resumed
 
 
-def _opinion(view: EndpointView, latency: float | None, best: float) -> str:
+def _opinion(view: EndpointView, *, chosen: bool) -> str:
     match view.breaker:
-        case "closed" if latency is not None and latency > _FAR * best and not view.in_flight:
-            return "standby"
         case "closed":
-            return "in use"
+            return "preferred" if chosen or view.in_flight else "standby"
         case "open" if view.retry_in >= 1:
             return f"out for {view.retry_in:.0f} s"
         case _:

@@ -1,4 +1,4 @@
-"""The demo as it is watched: a table of nodes and a bar that stay, events that scroll by above them.
+"""The demo as it is watched: a picture that stays, and lines that scroll by above it.
 
 Without a terminal only the lines are written.
 """
@@ -7,34 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from flashback_async.cli.demo.script import CONTROL_PLANE
 from flashback_async.cli.invocation import PACKAGE_LOGGER
-from flashback_async.cli.wording import printable, seconds_text, size_text
+from flashback_async.cli.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
-    from flashback_async.cli.demo.contestant import Contestant
-    from flashback_async.cli.demo.race import Progress
-    from flashback_async.cli.demo.script import Event, Script
+    from flashback_async.cli.demo.picture import Picture
+    from flashback_async.cli.demo.script import Event
     from flashback_async.sandbox import LocalFlashback
 
 _REFRESH = 0.2
-_RECENT = 3.0
-_WIDE = 100
-_BLOCK = "█"
 
 
 class Screen:
@@ -42,30 +32,14 @@ class Screen:
 
     Args:
         console: where to.
-        title: whose run it is.
+        picture: what is painted while it runs.
         cluster: names the nodes.
-        contestant: what it thinks of them.
-        progress: how far it is.
-        script: what is wrong with them.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        title: str,
-        *,
-        cluster: LocalFlashback,
-        contestant: Contestant,
-        progress: Progress,
-        script: Script,
-    ) -> None:
+    def __init__(self, console: Console, picture: Picture, cluster: LocalFlashback) -> None:
         self._console = console
-        self._title = title
+        self._picture = picture
         self._cluster = cluster
-        self._contestant = contestant
-        self._progress = progress
-        self._script = script
-        self._shares = _Shares()
         self._clock = asyncio.get_running_loop().time
         self._begun = self._clock()
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -109,87 +83,9 @@ class Screen:
 
     async def _paint(self) -> None:
         while True:
-            self._live.update(self._picture(), refresh=True)
+            picture = self._picture.at(self._clock(), width=self._console.width)
+            self._live.update(picture, refresh=True)
             await asyncio.sleep(_REFRESH)
-
-    def _picture(self) -> RenderableType:
-        title = Text(f"{self._title}: {self._progress.phase.value}", style="bold")
-        return Group(Text(), title, self._bar(), Text(), self._nodes(), self._control_plane())
-
-    def _bar(self) -> Table:
-        progress, result = self._progress, self._progress.result
-        line = Table.grid(padding=(0, 2), expand=True)
-        line.add_column(ratio=1)
-        for _ in range(3):
-            line.add_column(no_wrap=True)
-        line.add_row(
-            ProgressBar(total=progress.total, completed=progress.ended),
-            f"{progress.ended:,}/{progress.total:,} objects",
-            size_text(result.moved),
-            Text(f"failed {result.failed:,}", style="bold red" if result.failed else "green"),
-        )
-        return line
-
-    def _nodes(self) -> Table:
-        wide = self._console.width >= _WIDE
-        figures = {row.url: row for row in self._contestant.nodes(self._progress.phase)}
-        shares = self._shares.of({url: row.requests for url, row in figures.items()}, self._clock())
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if wide else 1, 0, 0))
-        blocks = 16 if wide else 4
-        for name, width, right in (
-            ("\nnode", 6, False),
-            ("\nregion", 14, False),
-            ("\ninjected", 11, False),
-            ("\nclient says", 12, False),
-            ("answers\nin", 7, True),
-            ("in\nflight", 6, True),
-            ("share of\nrequests", blocks + 5, False),
-            ("\nerrors", 6, True),
-        ):
-            table.add_column(name, width=width, no_wrap=True, justify="right" if right else "left")
-        for node in self._cluster.nodes:
-            row = figures.get(node.url)
-            state = self._script.states.get(node.id, "")
-            cells: list[str | Text] = [
-                node.id,
-                node.region,
-                Text(state or "-", style="red" if state else "dim"),
-            ]
-            if row is not None:
-                style = {True: "green", False: "red", None: "yellow"}[row.trusted]
-                share = shares[node.url]
-                cells += [
-                    Text(row.opinion, style=style),
-                    seconds_text(row.first_byte),
-                    str(row.in_flight or "-"),
-                    f"{_BLOCK * round(share * blocks):{blocks}} {share:4.0%}",
-                    Text(f"{row.failures:,}" if row.failures else "-", style="red" if row.failures else ""),
-                ]
-            table.add_row(*cells)
-        return table
-
-    def _control_plane(self) -> Text:
-        state = self._script.states.get(CONTROL_PLANE, "")
-        text = Text("control plane  ").append(state or "up", style="red" if state else "green")
-        return text.append("; shares are of the last 3 s", style="dim")
-
-
-class _Shares:
-    """Which node got which part of the requests of the last seconds."""
-
-    def __init__(self) -> None:
-        self._looks: deque[tuple[float, Mapping[str, int]]] = deque()
-
-    def of(self, requests: Mapping[str, int], now: float) -> dict[str, float]:
-        """Take the totals as they are now; answer with the parts, 0 to 1."""
-        self._looks.append((now, requests))
-        # The first one is the last that is old enough, so that the difference spans the whole time.
-        while len(self._looks) > 1 and now - self._looks[1][0] >= _RECENT:
-            self._looks.popleft()
-        earliest = self._looks[0][1]
-        recent = {url: count - earliest.get(url, 0) for url, count in requests.items()}
-        total = sum(recent.values())
-        return {url: count / total if total else 0.0 for url, count in recent.items()}
 
 
 class _Relay(logging.Handler):

@@ -12,6 +12,7 @@ from flashback_async.cli.cluster import Store, local_flashback
 from flashback_async.cli.console import messages, results, write_json
 from flashback_async.cli.demo import ours, s3_guide
 from flashback_async.cli.demo.contestant import BUCKET
+from flashback_async.cli.demo.picture import Picture
 from flashback_async.cli.demo.race import CONCURRENCY, Progress, Result, run_race
 from flashback_async.cli.demo.screen import Screen
 from flashback_async.cli.demo.script import NODES, Script
@@ -40,11 +41,11 @@ async def show(objects: int, seed: int, store: Store, *, as_json: bool) -> ExitC
             console.print(
                 f"A local Flashback runs: {len(NODES)} nodes, a control plane, and {store} as the store."
             )
-            theatre = _Theatre(console, cluster, files, scratch)
-            first = await theatre.with_this_package()
+            stage = _Stage(console, cluster, files, scratch)
+            first = await stage.with_this_package()
             await cluster.heal()
             await cluster.clear()
-            second = await theatre.with_the_guide()
+            second = await stage.with_the_guide()
     seconds = clock() - begun
     if as_json:
         write_json(
@@ -70,7 +71,7 @@ def _introduce(console: Console, files: list[SourceFile]) -> None:
     )
 
 
-class _Theatre:
+class _Stage:
     """Where the runs take place, one after the other."""
 
     def __init__(
@@ -97,14 +98,10 @@ class _Theatre:
         script = Script(self._cluster)
         progress = Progress(result, script, len(self._files))
         target = self._scratch / name.replace(" ", "-")
-        screen = Screen(
-            self._console,
-            title,
-            cluster=self._cluster,
-            contestant=contestant,
-            progress=progress,
-            script=script,
+        picture = Picture(
+            title, cluster=self._cluster, contestant=contestant, progress=progress, script=script
         )
+        screen = Screen(self._console, picture, self._cluster)
         self._console.print(f"\n[bold]{title}[/bold]")
         async with screen:
             await run_race(contestant, progress, script, self._files, target, on_event=screen.event)
