@@ -16,7 +16,9 @@ from flashback_async.models import ObjectInfo
 
 def ls(
     ctx: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="BUCKET/PREFIX", help="As fb://bucket/prefix, or without the scheme.")],
+    path: Annotated[
+        str, typer.Argument(metavar="BUCKET/PREFIX", help="As fb://bucket/prefix, or without the scheme.")
+    ],
     *,
     json: Annotated[bool, typer.Option("--json", help="One JSON line per object.")] = False,
     endpoint: Endpoints = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flashback_async.cli import copying
 from flashback_async.cli.address import Remote, local_name
 from flashback_async.cli.exits import CommandError, ExitCode
+from flashback_async.errors import ConfigurationError
 from flashback_async.objects.names import checked_key
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ async def upload_tree(
             where = folder.joined(path.relative_to(source).as_posix())
             try:
                 checked_key(where.key)
-            except ValueError as error:
+            except ConfigurationError as error:
                 yield copying.refused(str(path), error)
                 continue
             yield copying.upload(client, path, where, size)

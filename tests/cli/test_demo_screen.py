@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from flashback_async import OperationError
 from flashback_async.cli.demo.contestant import NodeFigures
 from flashback_async.cli.demo.picture import Picture, Shares
 from flashback_async.cli.demo.race import Progress, Result
@@ -195,4 +196,7 @@ def test_progress_tells_the_script_how_far_it_is():
     progress.done(None, 0.1)
     progress.failed(None, OSError(), 0.1)
     assert told == [(Phase.IN, -1.0, 0.0), (Phase.IN, 0.0, 0.5), (Phase.IN, 0.5, 1.0)]
-    assert progress.result.errors == {"OSError": 1}
+    wrapped = OperationError("ValueError: x")
+    wrapped.__cause__ = ValueError("x")
+    progress.failed(None, wrapped, 0.1)
+    assert progress.result.errors == {"OSError": 1, "ValueError": 1}

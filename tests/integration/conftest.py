@@ -53,6 +53,12 @@ def rclone_cluster(flashback_cluster_factory):  # noqa: F811
 
 
 @pytest.fixture
+def spread(flashback_cluster_factory):  # noqa: F811
+    """Four nodes on moto at different distances, 2 to 60 ms; healthy and empty."""
+    return flashback_cluster_factory(nodes=4, store="moto")
+
+
+@pytest.fixture
 def tls_cluster(flashback_cluster_factory):  # noqa: F811
     """Two nodes that speak https, on rclone; healthy and empty."""
     return flashback_cluster_factory(nodes=2, latency=0.0, store="rclone", tls=True)

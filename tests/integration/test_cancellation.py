@@ -99,7 +99,7 @@ async def test_a_thousand_random_cancellations(cluster, running, figures):
     and the next hundred requests succeed.
     """
     random = Random(23)
-    async with running(cluster.settings(max_connections=8, pool_timeout=30.0)) as fb:
+    async with running(cluster.settings(max_connections=8, pool_timeout=30.0, first_byte_timeout=30.0)) as fb:
         keys = [f"key-{number}" for number in range(8)]
         body = random.randbytes(100 * KIB)
         for key in keys:

@@ -31,12 +31,6 @@ def near_and_far(flashback_cluster_factory):
     )
 
 
-@pytest.fixture
-def spread(flashback_cluster_factory):
-    """Four nodes at different distances, the first one near."""
-    return flashback_cluster_factory(nodes=4, store="moto")
-
-
 async def works(fb):
     """Whether an object can be written and read."""
     await fb.put_object("demo", "key", b"data")

@@ -10,6 +10,7 @@ from flashback_async.cli.demo.script import Phase
 from flashback_async.cli.demo.tree import differences
 from flashback_async.cli.task_group import task_group
 from flashback_async.cli.workers import Job, Observer, work_off
+from flashback_async.errors import OperationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -99,7 +100,9 @@ class Progress(Observer):
 
     def failed(self, job: Job, error: Exception, seconds: float) -> None:  # noqa: ARG002  # as above
         """One request failed."""
-        kind = type(error.__cause__ or error).__name__
+        # A bare OperationError only wraps what another client raised.
+        cause = error.__cause__ if type(error) is OperationError else None
+        kind = type(cause or error).__name__
         self.result.errors[kind] = self.result.errors.get(kind, 0) + 1
         self._step()
 

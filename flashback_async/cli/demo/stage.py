@@ -17,7 +17,7 @@ from flashback_async.cli.demo.race import CONCURRENCY, Progress, Result, run_rac
 from flashback_async.cli.demo.screen import Screen
 from flashback_async.cli.demo.script import NODES, Script
 from flashback_async.cli.demo.tree import source_tree
-from flashback_async.cli.demo.verdict import document_of, sentence_of, table_of
+from flashback_async.cli.demo.verdict import EXPLANATION, document_of, sentence_of, table_of
 from flashback_async.cli.exits import ExitCode
 from flashback_async.cli.wording import counted, seconds_text, size_text
 
@@ -54,7 +54,7 @@ async def show(objects: int, seed: int, store: Store, *, as_json: bool) -> ExitC
             )
         )
     else:
-        results().print(table_of(first, second), sentence_of(first), sep="\n")
+        results().print(table_of(first, second), sentence_of(first), EXPLANATION, sep="\n")
         console.print(
             f"The demo took {seconds_text(seconds)}. Go on with: flashback sandbox --help", style="dim"
         )

@@ -60,6 +60,12 @@ def _style(*, good: bool) -> str:
     return "green" if good else "red"
 
 
+EXPLANATION = (
+    "The guide's algorithm: the fastest node that is published as online, kept for 60 s and\n"
+    "forgotten when a request fails; no retry. Its client is aioboto3 with the same settings."
+)
+
+
 def sentence_of(ours: Result) -> Text:
     """The outcome in words."""
     objects = ours.wanted // 2
