@@ -8,7 +8,13 @@ import time
 
 import pytest
 
-from flashback_async import EndpointConnectError, EndpointServerError, EndpointTimeoutError, IntegrityError
+from flashback_async import (
+    EndpointConnectError,
+    EndpointError,
+    EndpointServerError,
+    EndpointTimeoutError,
+    IntegrityError,
+)
 
 from .scripted import HOST, RESET, SILENCE, Answer, MemoryStore, scripted, settings_for
 from .workload import KIB
