@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,16 @@ def cluster(flashback_cluster_factory, monkeypatch):  # noqa: F811
     for name, value in cluster.environment().items():
         monkeypatch.setenv(name, value)
     return cluster
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was():
+    """The command silences the package's logger for its own process, which here is the tests' process."""
+    logger = logging.getLogger("flashback_async")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture

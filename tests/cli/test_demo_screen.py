@@ -106,7 +106,6 @@ async def test_without_a_terminal_there_are_plain_lines():
         "  0.0 s    node-2 is out for 1.0 s: 5 failures\\x1b",
     ]
     assert logging.getLogger("flashback_async").level == logging.CRITICAL
-    logging.getLogger("flashback_async").setLevel(logging.NOTSET)
 
 
 async def test_long_lines_are_cut_and_not_wrapped():
