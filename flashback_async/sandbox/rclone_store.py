@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _POLL: Final = 0.01
 """Seconds between two looks whether rclone listens; it says so nowhere a program could wait for."""
 
+_CACHE_TIME: Final = 0.02
+"""Seconds that rclone remembers a directory: buckets come and go behind its back. With 0 it looks again and
+again without a pause, and takes a whole core for it."""
+
 _PR_SET_PDEATHSIG: Final = 1
 """From linux/prctl.h."""
 
@@ -35,8 +39,7 @@ class RcloneService:
         command = [config["program"], "serve", "s3", "--config", "/dev/null"]
         command += ["--addr", f"{config['host']}:{config['port']}"]
         command += ["--auth-key", f"{config['key_id']},{config['key_secret']}"]
-        # Buckets are directories that come and go behind rclone's back.
-        command += ["--dir-cache-time", "0s", str(self._directory)]
+        command += ["--dir-cache-time", f"{_CACHE_TIME}s", str(self._directory)]
         self._process = subprocess.Popen(  # noqa: S603 - the program that `rclone_program` found
             command,
             stdin=subprocess.DEVNULL,
@@ -64,13 +67,15 @@ class RcloneService:
     async def create_bucket(self, name: str) -> None:
         """Create a bucket; one that exists already is left as it is."""
         (self._directory / name).mkdir(exist_ok=True)
+        await asyncio.sleep(_CACHE_TIME)
 
     async def clear(self, buckets: Sequence[str]) -> None:
         """Remove everything, then create these buckets."""
         for entry in self._directory.iterdir():
             shutil.rmtree(entry)
         for name in buckets:
-            await self.create_bucket(name)
+            (self._directory / name).mkdir(exist_ok=True)
+        await asyncio.sleep(_CACHE_TIME)
 
     async def aclose(self) -> None:
         """End rclone."""
