@@ -218,59 +218,6 @@ def test_the_window_adds_calls_of_its_seconds():
     assert tested.counts(1_000.0) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [
-            (0.0, True, 1, 1),
-            (0.1, False, 2, 1),
-            (0.2, False, 3, 1),
-            (1.2, False, 4, 1),
-            (2.2, False, 5, 1),
-            (3.2, True, 6, 2),
-            (4.2, False, 7, 2),
-            (5.2, False, 5, 1),
-            (6.2, False, 5, 1),
-            (11.2, False, 1, 0),
-        ],
-        [
-            (0.0, True, 1, 1),
-            (0.1, False, 2, 1),
-            (0.8, True, 3, 2),
-            (4.8, None, 3, 2),
-            (5.8, None, 0, 0),
-            (5.9, False, 1, 0),
-            (10.9, False, 1, 0),
-        ],
-    ],
-    ids=["slidingTimeWindowMetrics", "shouldClearSlidingTimeWindowMetrics"],
-)
-def test_sliding_window_of_resilience4j(steps):
-    """The numbers of resilience4j's `SlidingTimeWindowMetricsTest` (Apache-2.0): a window of five seconds."""
-    tested = FaultWindow(5)
-    for now, fault, calls, faults in steps:
-        if fault is not None:
-            tested.add(fault=fault, now=now)
-        assert tested.counts(now) == (calls, faults), now
-
-
-def test_sony_gobreaker_default_sequence():
-    """sony/gobreaker `TestDefaultCircuitBreaker`: six in a row, 60 s, one trial, by its numbers."""
-    policy = RoutingPolicy(breaker_consecutive=6, breaker_minimum=1_000, open_time=60.0, open_time_limit=60.0)
-    tested = breaker(policy)
-    call(tested, FAULT, now=0.0, times=5)
-    assert tested.state is CLOSED
-    call(tested, SUCCESS, now=0.0)
-    call(tested, FAULT, now=0.0, times=6)
-    assert tested.state is OPEN
-    assert not tested.admits(59.0)
-    call(tested, FAULT, now=60.0)
-    assert tested.state is OPEN
-    assert not tested.admits(119.0)
-    call(tested, SUCCESS, now=120.0)
-    assert tested.state is CLOSED
-
-
 # --- how long it stays open --------------------------------------------------------------------------------
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from botocore.exceptions import CapacityNotAvailableError
-from botocore.retries.bucket import TokenBucket
 
 from flashback_async.routing import RoutingPolicy
 from flashback_async.routing.limiter import Limiter
@@ -224,32 +222,3 @@ def test_who_waited_as_long_as_told_is_admitted(seed, growth):
         now += tested.wait(now)
         assert tested.wait(now) == 0.0
         tested.take(now)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_it_admits_what_botocores_token_bucket_admits(seed):
-    """Beside botocore's token bucket at the same steady rate, every decision is the same."""
-
-    class Clock:
-        now = 100.0
-
-        def current_time(self) -> float:
-            return self.now
-
-    clock, dice = Clock(), Random(seed)
-    ours = limited(0.7, policy=STEADY)
-    theirs = TokenBucket(max_rate=0.7, clock=clock)
-    decisions = []
-    for _ in range(500):
-        clock.now += dice.choice([0.1, 0.5, 1.0, 3.0]) * dice.random()
-        may_go = ours.wait(clock.now) == 0.0
-        if may_go:
-            ours.take(clock.now)
-        try:
-            theirs.acquire(block=False)
-        except CapacityNotAvailableError:
-            assert not may_go
-        else:
-            assert may_go
-        decisions.append(may_go)
-    assert {True, False} == set(decisions)

@@ -1,11 +1,8 @@
-"""The retry budget and the back-off: exact numbers, through injected chance, and beside botocore's own."""
+"""The retry budget and the back-off: exact numbers, through injected chance."""
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
-from botocore.retries.quota import RetryQuota
 
 from flashback_async.routing import Outcome, RoutingPolicy
 from flashback_async.routing.retry import RetryBudget, backoff
@@ -82,25 +79,6 @@ def test_fewer_requests_in_flight_leave_no_negative_budget():
         tested.take(FAULT, 250)
     assert tested.available(0) == 0
     assert tested.take(THROTTLED, 0) is None
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_it_agrees_with_botocores_quota(seed):
-    """On random retries and refunds every decision is that of botocore's `RetryQuota` of 500 tokens."""
-    dice, ours, theirs = Random(seed), RetryBudget(POLICY), RetryQuota(500)
-    refused = 0
-    for _ in range(3_000):
-        if dice.random() < 0.55:
-            outcome, cost = dice.choice([(FAULT, 14), (TIMEOUT, 14), (THROTTLED, 5)])
-            paid = ours.take(outcome, 0)
-            assert (paid == cost) is theirs.acquire(cost)
-            refused += paid is None
-        else:
-            amount = dice.choice([1, 5, 14])
-            ours.give_back(amount)
-            theirs.release(amount)
-        assert ours.available(0) == theirs.available_capacity
-    assert refused
 
 
 # --- back-off ----------------------------------------------------------------------------------------------
