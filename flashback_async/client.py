@@ -22,6 +22,7 @@ from flashback_async.transport.control_plane import ControlPlane
 from flashback_async.transport.discovery import Discovery
 from flashback_async.transport.discovery_source import ControlPlaneSource, StaticSource
 from flashback_async.transport.executor import Executor, Timeouts
+from flashback_async.transport.loop_lag import LoopLag
 from flashback_async.transport.membership import Membership
 from flashback_async.transport.monitor import Monitor
 from flashback_async.transport.probe import Prober
@@ -45,6 +46,7 @@ class _Running:
     pool: Pool
     discovery: Discovery
     monitor: Monitor
+    lag: LoopLag
     stack: AsyncExitStack
 
 
@@ -117,9 +119,9 @@ class FlashbackClient(Verbs, EndpointVerbs):
                 self._here()
                 return
             async with AsyncExitStack() as stack:
-                runner, pool, discovery, monitor = await self._wire(stack)
+                runner, pool, discovery, monitor, lag = await self._wire(stack)
                 loop = asyncio.get_running_loop()
-                self._running = _Running(loop, runner, pool, discovery, monitor, stack.pop_all())
+                self._running = _Running(loop, runner, pool, discovery, monitor, lag, stack.pop_all())
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Stop. Idempotent.
@@ -158,6 +160,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             running.discovery.status(),
             self._router.snapshot(now=running.loop.time()),
             leases=running.pool.leases,
+            loop_lag=running.lag.worst(),
         )
 
     async def refresh(self) -> None:
@@ -197,7 +200,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             )
         return running
 
-    async def _wire(self, stack: AsyncExitStack) -> tuple[Runner, Pool, Discovery, Monitor]:
+    async def _wire(self, stack: AsyncExitStack) -> tuple[Runner, Pool, Discovery, Monitor, LoopLag]:
         """Make the parts and start them; `stack` takes them down again in reverse."""
         settings, router, loop = self.settings, self._router, asyncio.get_running_loop()
         # Off the loop, and only now: boto takes a third of a second to import, the authorities 25 ms.
@@ -228,6 +231,10 @@ class FlashbackClient(Verbs, EndpointVerbs):
             stack.push_async_callback(prober.aclose)
             membership.on_join = prober.wake
             prober.start()
+        # Only now: what starting costs the loop is not the user's.
+        lag = LoopLag(loop)
+        stack.callback(lag.close)
+        lag.start()
         executor = Executor(
             router,
             pool,
@@ -241,6 +248,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             sleep=asyncio.sleep,
             on_trouble=discovery.request_refresh,
             on_bucket=discovery.want_bucket,
+            lag=lag,
         )
         runner = Runner(
             executor,
@@ -249,7 +257,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             total_timeout=settings.total_timeout,
             max_in_flight=settings.max_in_flight,
         )
-        return runner, pool, discovery, monitor
+        return runner, pool, discovery, monitor, lag
 
     def _source(self, stack: AsyncExitStack, tls: ssl.SSLContext | None) -> EndpointSource:
         settings = self.settings

@@ -47,7 +47,7 @@ class FlashbackError(Exception):
     """
 
     is_retry_safe: ClassVar[bool | None] = None
-    is_endpoint_fault: ClassVar[bool] = False
+    is_endpoint_fault: bool = False
     is_throttling: ClassVar[bool] = False
     retry_after: float | None = None
 
@@ -181,7 +181,15 @@ class EndpointConnectError(EndpointError):
 
 
 class EndpointTimeoutError(EndpointError, TimeoutError):
-    """The endpoint did not answer within the attempt's own time."""
+    """The endpoint did not answer within the attempt's own time.
+
+    `is_endpoint_fault` is False where our own event loop was blocked for a quarter of that time or more: then
+    the error says nothing of the endpoint, though another attempt may do better.
+    """
+
+    def __init__(self, reason: str, *, is_endpoint_fault: bool = True, **context: object) -> None:
+        super().__init__(reason, **context)  # type: ignore[arg-type]  # the keywords of OperationError
+        self.is_endpoint_fault = is_endpoint_fault
 
 
 class EndpointServerError(EndpointError):

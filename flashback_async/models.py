@@ -108,7 +108,7 @@ class ClientStats:
         attempts: attempts sent, first ones included.
         retries: attempts beyond the first of their operation.
         failovers: retries that moved to another endpoint, per cause: connect, timeout, server, throttled,
-            body.
+            body, and lag for timeouts while the event loop was blocked, which are held against nobody.
         resumed: bodies that went on from another endpoint in mid-stream.
         bytes_read: body bytes handed to callers.
         bytes_written: body bytes of successful puts.
@@ -121,6 +121,8 @@ class ClientStats:
         discovery_failures: discoveries that failed.
         unmatched_rows: rows of statistics in the last discovery that fit no node.
         dropped_rows: rows in the last discovery that were malformed or named a host that is not allowed.
+        loop_lag: seconds that the event loop was blocked at most in the last 10 s. More than a few
+            hundredths slow every request down; move long computations to a thread.
     """
 
     operations: int = 0
@@ -140,6 +142,7 @@ class ClientStats:
     discovery_failures: int = 0
     unmatched_rows: int = 0
     dropped_rows: int = 0
+    loop_lag: float = 0.0
 
 
 __all__ = ["ClientStats", "EndpointView", "ObjectInfo", "StoredObject"]

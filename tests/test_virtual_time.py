@@ -34,6 +34,24 @@ def test_clock_starts_where_it_is_told():
     assert virtual_time.run(_now(), start=1e6) == 1e6
 
 
+def test_a_blocked_loop_is_late():
+    """A callback that takes its time delays every timer that comes due meanwhile, and none after it."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        woken = []
+
+        async def sleeper(delay):
+            await asyncio.sleep(delay)
+            woken.append(await _now())
+
+        loop.call_at(1.0, loop.block, 0.5)
+        await asyncio.gather(*(sleeper(delay) for delay in (0.9, 1.2, 1.4, 1.6)))
+        return woken
+
+    assert virtual_time.run(scenario()) == [0.9, 1.5, 1.5, 1.6]
+
+
 def test_times_are_decimal():
     """Sums of tenths are what a reader expects, so exact comparisons hold."""
 

@@ -103,6 +103,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._now
 
+    def block(self, seconds: float) -> None:
+        """What a callback does that computes for so long: time passes, and nobody else gets a turn."""
+        self._now = round(self._now + seconds, 9)
+
     def _jump(self, timeout: float | None) -> None:
         if timeout is None:
             raise DeadlockError(f"nothing will ever happen at t={self._now:g}; waiting: {_described(self)}")

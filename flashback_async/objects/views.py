@@ -37,7 +37,12 @@ def endpoint_views(snapshot: RouterSnapshot) -> tuple[EndpointView, ...]:
 
 
 def client_stats(
-    monitor: Monitor, discovery: DiscoveryStatus, snapshot: RouterSnapshot, *, leases: int
+    monitor: Monitor,
+    discovery: DiscoveryStatus,
+    snapshot: RouterSnapshot,
+    *,
+    leases: int,
+    loop_lag: float,
 ) -> ClientStats:
     """The counters of one client, and the gauges of now."""
     return ClientStats(
@@ -58,4 +63,5 @@ def client_stats(
         discovery_failures=discovery.failures,
         unmatched_rows=discovery.unmatched_rows,
         dropped_rows=discovery.dropped_rows,
+        loop_lag=loop_lag,
     )

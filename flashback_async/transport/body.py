@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import EndpointConnectError, EndpointTimeoutError, OperationError
+from flashback_async.errors import EndpointConnectError, OperationError
+from flashback_async.transport.loop_lag import timeout_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flashback_async.routing import Attempt, Outcome, Router
+    from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.operation import Deadline
     from flashback_async.transport.s3_call import Lease, RawBody
 
@@ -39,6 +41,7 @@ class LeasedBody:
         status: int,
         clock: Callable[[], float],
         stall_timeout: float,
+        lag: LoopLag | None,
     ) -> None:
         self.fields = fields
         self.status = status
@@ -51,6 +54,7 @@ class LeasedBody:
         self._router = router
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._lag = lag
         self._started = clock()
         self._ended = False
 
@@ -72,7 +76,8 @@ class LeasedBody:
             EndpointConnectError: the connection broke, or the body is shorter than announced.
             TimeoutError: the deadline passed; the endpoint is not to blame.
         """
-        stalled_at = self._clock() + self._stall_timeout
+        asked_at = self._clock()
+        stalled_at = asked_at + self._stall_timeout
         is_stall = deadline.at is None or stalled_at <= deadline.at
         timer = asyncio.timeout_at(stalled_at if is_stall else deadline.at)
         try:
@@ -82,8 +87,11 @@ class LeasedBody:
             # Told apart out here only: inside, a cancellation from outside at the same moment would be lost.
             if isinstance(error, OperationError) or not (timer.expired() and is_stall):
                 raise
-            raise EndpointTimeoutError(
-                f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes"
+            raise timeout_error(
+                f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes",
+                since=asked_at,
+                patience=self._stall_timeout,
+                lag=self._lag,
             ) from None
         if not data and self.length is not None and self.received < self.length:
             raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
     DeadlineExceededError,
-    EndpointTimeoutError,
     FailedAttempt,
     OperationError,
     ServiceError,
@@ -22,13 +21,15 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import Outcome, Wait
 from flashback_async.transport.body import LeasedBody
+from flashback_async.transport.loop_lag import timeout_error
 from flashback_async.transport.operation import SHORTEST_WAIT
-from flashback_async.transport.outcomes import cause_of, outcome_of
+from flashback_async.transport.outcomes import cause_of, may_go_elsewhere, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from flashback_async.routing import Attempt, Router
+    from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.monitor import Monitor
     from flashback_async.transport.operation import Deadline, Journey, Operation
     from flashback_async.transport.s3_call import Lease, Leases, S3Answer
@@ -65,6 +66,7 @@ class Executor:
         sleep: waits that many seconds.
         on_trouble: called after a failure that calls for an early discovery.
         on_bucket: told the bucket of every operation, so that discovery asks for its figures.
+        lag: watches the loop; None: nobody does, and no lag is known.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Executor:
         sleep: Callable[[float], Awaitable[None]],
         on_trouble: Callable[[], None],
         on_bucket: Callable[[str], None],
+        lag: LoopLag | None = None,
     ) -> None:
         self.clock = clock
         self._router = router
@@ -87,6 +90,7 @@ class Executor:
         self._sleep = sleep
         self._on_trouble = on_trouble
         self._on_bucket = on_bucket
+        self._lag = lag
 
     async def call(self, operation: Operation, journey: Journey) -> Answered:
         """Run an operation whose answer is read whole.
@@ -117,6 +121,7 @@ class Executor:
             status=answer.status,
             clock=self.clock,
             stall_timeout=self._timeouts.stall,
+            lag=self._lag,
         )
 
     async def recover(
@@ -137,9 +142,10 @@ class Executor:
             FailedAttempt(endpoint_id, elapsed, f"{type(error).__name__}: {error.reason}")
         )
         journey.tried.add(endpoint_id)
-        if not outcome.is_retriable:
+        if not may_go_elsewhere(error):
             raise self._final(error, operation, journey, endpoint_id)
-        self._on_trouble()
+        if outcome.is_retriable:
+            self._on_trouble()
         self._monitor.drain()
         journey.attempts_left -= 1
         if journey.attempts_left <= 0 or not operation.is_replayable:
@@ -228,7 +234,8 @@ class Executor:
         """The call under its own timer: progress while a body is sent, then the time to the headers.
 
         Returns:
-            The answer, and the seconds that it took once everything was sent.
+            The answer, and the seconds that it took once everything was sent, those excepted in which the
+            loop was blocked.
         """
         in_slices = operation.upload is not None and operation.upload.in_slices
         patience = self._timeouts.stall if in_slices else self._timeouts.first_byte
@@ -246,7 +253,10 @@ class Executor:
 
         try:
             async with timer:
-                return await lease.call(operation, progress=progress), self.clock() - sent
+                answer = await lease.call(operation, progress=progress)
+                now = self.clock()
+                blocked = 0.0 if self._lag is None else self._lag.between(sent, now)
+                return answer, max(0.0, now - sent - blocked)
         except TimeoutError as error:
             if isinstance(error, OperationError):
                 raise
@@ -257,7 +267,12 @@ class Executor:
             moment = max(self.clock(), timer.when() or 0.0)
             if deadline.remaining(moment) <= 0:
                 raise DeadlineExceededError("the deadline passed while the endpoint was working") from None
-            raise EndpointTimeoutError(f"no answer and no progress within {patience:g} s") from None
+            raise timeout_error(
+                f"no answer and no progress within {patience:g} s",
+                since=sent,
+                patience=patience,
+                lag=self._lag,
+            ) from None
         finally:
             answered = True
 

@@ -16,13 +16,14 @@ def outcome_of(error: OperationError) -> Outcome:
     """What an error that came through the seam says of the endpoint that was asked."""
     if error.is_throttling:
         return Outcome.THROTTLED
-    if isinstance(error, EndpointTimeoutError):
-        return Outcome.TIMEOUT
-    if error.is_endpoint_fault:
-        return Outcome.ENDPOINT_FAULT
-    if isinstance(error, ServiceError):
-        return Outcome.CALLER_FAULT
-    return Outcome.CANCELLED
+    if not error.is_endpoint_fault:
+        return Outcome.CALLER_FAULT if isinstance(error, ServiceError) else Outcome.CANCELLED
+    return Outcome.TIMEOUT if isinstance(error, EndpointTimeoutError) else Outcome.ENDPOINT_FAULT
+
+
+def may_go_elsewhere(error: OperationError) -> bool:
+    """Whether another attempt may do better: also after a timeout that says nothing of the endpoint."""
+    return outcome_of(error).is_retriable or isinstance(error, EndpointTimeoutError)
 
 
 def cause_of(error: OperationError) -> str:
@@ -30,7 +31,7 @@ def cause_of(error: OperationError) -> str:
     if error.is_throttling:
         return "throttled"
     if isinstance(error, EndpointTimeoutError):
-        return "timeout"
+        return "timeout" if error.is_endpoint_fault else "lag"
     if isinstance(error, IntegrityError):
         return "body"
     return "connect" if isinstance(error, EndpointConnectError) else "server"

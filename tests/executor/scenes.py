@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from flashback_async.routing import Attempt, EndpointSnapshot
+    from flashback_async.transport.loop_lag import LoopLag
 
 READ, WRITE = OperationKind.READ, OperationKind.WRITE
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
@@ -91,6 +92,7 @@ class Scene(Verbs):
         stall: float = 10.0,
         connections: int = 64,
         max_in_flight: int = 1_024,
+        lag: LoopLag | None = None,
     ) -> None:
         scripts = scripts or {}
         self.store = MemoryStore("bucket")
@@ -122,6 +124,7 @@ class Scene(Verbs):
             sleep=asyncio.sleep,
             on_trouble=self._trouble,
             on_bucket=self.wanted.append,
+            lag=lag,
         )
         self.runner = Runner(
             self.executor, self.monitor, attempts=attempts, total_timeout=total, max_in_flight=max_in_flight

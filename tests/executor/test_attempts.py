@@ -34,7 +34,7 @@ from flashback_async.errors import (
 from flashback_async.routing import Endpoint, RoutingPolicy
 from flashback_async.testing import Step
 from flashback_async.transport.operation import Operation
-from flashback_async.transport.outcomes import cause_of, outcome_of
+from flashback_async.transport.outcomes import cause_of, may_go_elsewhere, outcome_of
 
 from .scenes import (
     CALLER_FAULT,
@@ -223,6 +223,7 @@ def test_answers_are_classified(row, kind):
         (EndpointConnectError("x"), FAULT, "connect"),
         (EndpointServerError("x", status=503), FAULT, "server"),
         (EndpointTimeoutError("x"), TIMEOUT, "timeout"),
+        (EndpointTimeoutError("x", is_endpoint_fault=False), CANCELLED, "lag"),
         (IntegrityError("x"), FAULT, "body"),
         (ThrottledError("x"), THROTTLED, "throttled"),
         (ObjectChangedError("x"), CALLER_FAULT, None),
@@ -235,7 +236,7 @@ def test_answers_are_classified(row, kind):
 def test_what_errors_say_of_endpoints(error, outcome, cause):
     """Each error stands for one outcome; those that go elsewhere have a name under which they are counted."""
     assert outcome_of(error) is outcome
-    assert outcome.is_retriable == (cause is not None)
+    assert may_go_elsewhere(error) == (cause is not None)
     if cause is not None:
         assert cause_of(error) == cause
 

@@ -1,6 +1,7 @@
 """The traps that other routers fell into, as far as they concern the pure core; numbers as in routing.md.
 
-Missing numbers (12, 16 to 18, 21 to 24) belong to the shells that await, and are tested there.
+Missing numbers (12, 16 to 18, 21 to 24) belong to the shells that await, and are tested there; lag of the event
+loop, number 24, in tests/executor/test_loop_lag.py.
 """
 
 from __future__ import annotations
