@@ -1,13 +1,19 @@
-"""Why traffic goes where it goes: the stages of the pick, told for each endpoint. Changes nothing."""
+"""Why traffic goes where it goes: the stages of the pick, told for each endpoint. Changes nothing.
+
+The words are for somebody on call at night: what is the matter, since when or for how long, and what ends it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from flashback_async.routing import picker
 from flashback_async.routing.attempt import Wait
 from flashback_async.routing.breaker import BreakerState
+from flashback_async.routing.endpoint import EndpointStatus
+from flashback_async.routing.policy import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +24,28 @@ if TYPE_CHECKING:
     from flashback_async.routing.record import EndpointRecord
 
 
+# Seconds. A part of less is not worth a word; what is shown with a digit, and what in milliseconds.
+_SHOWN = 0.0005
+_DIGIT_BELOW = 0.00995
+_MILLISECONDS_BELOW = 0.9995
+
+
+class Verdict(Enum):
+    """What the pick makes of an endpoint, in a word; who is nearest to getting a request comes first."""
+
+    PREFERRED = "preferred"
+    SLOWER = "slower"
+    NEW = "new"
+    SILENT = "silent"
+    PROBE_FAILED = "probe failed"
+    RATE_LIMITED = "rate limited"
+    ON_TRIAL = "on trial"
+    OUT = "out"
+    TRIED = "tried"
+    CUT_OFF = "cut off"
+    OFFLINE = "offline"
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why one endpoint would or would not be chosen now. Times are seconds.
@@ -25,6 +53,7 @@ class Explanation:
     Attributes:
         endpoint: whom it is about.
         in_the_running: whether the next pick may choose it.
+        verdict: why, or why not, in a word.
         reason: why, or why not, in words.
         floor: least first byte of late, or the prior; None while nothing is known.
         excess: what is expected above the floor.
@@ -33,11 +62,13 @@ class Explanation:
         load: requests waiting for a first byte, and bodies being read.
         breaker: state of its breaker.
         rate_limit: learned requests per second, None while there is no limit.
+        retry_in: until an open breaker admits a trial, or a rate limit a request; 0 if nothing is waited for.
         outcomes: attempts of that kind that it was judged by.
     """
 
     endpoint: Endpoint
     in_the_running: bool
+    verdict: Verdict
     reason: str
     floor: float | None
     excess: float
@@ -46,7 +77,15 @@ class Explanation:
     load: int
     breaker: BreakerState
     rate_limit: float | None
+    retry_in: float
     outcomes: int
+
+    @property
+    def expected(self) -> float | None:
+        """Seconds that a request is expected to take here, under its load where that was weighed."""
+        if self.score is not None or self.floor is None:
+            return self.score
+        return self.floor + self.excess
 
 
 def explain(
@@ -59,44 +98,53 @@ def explain(
     fresh = picker.untried(serving, demand.tried)
     admitted = picker.admitting(serving, fresh, now, policy)
     budgeted = picker.budgeted(admitted, now)
+    wait = budgeted.seconds if isinstance(budgeted, Wait) else 0.0
     running = [] if isinstance(budgeted, Wait) else budgeted
     warm = picker.warm(running, demand.kind) if running else []
     rows = picker.scored(warm, demand, now, policy) if warm else []
     inside = picker.window(rows, policy) if rows else []
     stages = _Stages(
         demand=demand,
+        now=now,
+        policy=policy,
         serving=_ids(serving),
+        last_resort=not any(record.report.serves(demand.bucket) for record in serving),
         fresh=_ids(fresh),
         admitted=_ids(admitted),
-        panic=any(not record.breaker.admits(now) for record in admitted),
+        wait=wait,
         running=_ids(running),
         scores={id(row.record): row for row in rows},
         inside={id(row.record) for row in inside},
         limit=picker.window_limit(rows, policy) if rows else 0.0,
     )
-    return tuple(_explanation(record, stages, now, policy) for record in table)
+    return tuple(_explanation(record, stages) for record in table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stages:
     demand: Demand
+    now: float
+    policy: RoutingPolicy
     serving: set[int]
+    last_resort: bool
     fresh: set[int]
     admitted: set[int]
-    panic: bool
+    wait: float
     running: set[int]
     scores: dict[int, Scored]
     inside: set[int]
     limit: float
 
 
-def _explanation(record: EndpointRecord, stages: _Stages, now: float, policy: RoutingPolicy) -> Explanation:
-    expected = record.expected(stages.demand.bucket, stages.demand.kind, now)
+def _explanation(record: EndpointRecord, stages: _Stages) -> Explanation:
+    expected = record.expected(stages.demand.bucket, stages.demand.kind, stages.now)
     row = stages.scores.get(id(record))
+    verdict, reason = _judged(record, stages)
     return Explanation(
         endpoint=record.report.endpoint,
         in_the_running=id(record) in stages.inside,
-        reason=_reason(record, stages, now, policy),
+        verdict=verdict,
+        reason=reason,
         floor=expected.floor,
         excess=expected.excess,
         deviation=expected.deviation,
@@ -104,63 +152,126 @@ def _explanation(record: EndpointRecord, stages: _Stages, now: float, policy: Ro
         load=record.load,
         breaker=record.breaker.state,
         rate_limit=record.limiter.rate,
+        retry_in=max(_open_for(record, stages.now), record.limiter.wait(stages.now)),
         outcomes=record.outcomes(stages.demand.kind),
     )
 
 
-def _reason(record: EndpointRecord, stages: _Stages, now: float, policy: RoutingPolicy) -> str:  # noqa: PLR0911  # one stage, one answer
-    key, kind = id(record), stages.demand.kind
+def _judged(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    """The first stage that drops an endpoint is the reason."""
+    key = id(record)
     if key not in stages.serving:
-        if record.report.status.value != "online":
-            return f"the control plane says it is {record.report.status.value}"
-        return f"the control plane says it cannot reach {stages.demand.bucket}"
+        return _not_serving(record, stages)
     if key not in stages.fresh:
-        return "this request already tried it"
+        return Verdict.TRIED, "this request failed here before; it comes back only if no other node is left"
     if key not in stages.admitted:
-        breaker = record.breaker
-        if breaker.state is BreakerState.HALF_OPEN:
-            return "on trial: one request is deciding whether it is back"
-        return f"out for another {max(0.0, breaker.retry_at - now):.1f} s: {breaker.reason}"
+        return _not_admitted(record, stages)
     if key not in stages.running:
-        rate = record.limiter.rate
-        limit = "" if rate is None else f" of {rate:.1f} requests/s, learned from its 429s"
-        return f"at its rate limit{limit}; the next request may go in {record.limiter.wait(now):.2f} s"
+        return _rate_limited(record, stages)
     row = stages.scores.get(key)
     if row is None:
-        known = record.outcomes(kind)
-        return f"new, {known} of {policy.warm_outcomes} outcomes seen: one request at a time"
-    if key in stages.inside:
-        return _inside(record, row, stages, now)
-    return _outside(record, row, stages, now, policy)
+        return _cold(record, stages)
+    return (_inside if key in stages.inside else _outside)(record, row, stages)
 
 
-def _inside(record: EndpointRecord, row: Scored, stages: _Stages, now: float) -> str:
-    others = len(stages.inside) - 1
-    company = f"one of {others + 1} as good as the best" if others else "the best"
-    text = f"{company}: {_ms(row.score)} expected, up to {_ms(stages.limit)} counts as equal"
-    if record.trial_due(now):
-        return f"{text}; its next request is the trial of its breaker"
-    if stages.panic and not record.breaker.admits(now):
-        return f"{text}; its breaker is open, but so are most: breakers are ignored"
-    return text
+def _not_serving(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    status = record.report.status
+    if status is EndpointStatus.ONLINE:
+        text = f"the control plane says it cannot reach {stages.demand.bucket}"
+        return Verdict.CUT_OFF, f"{text}; asked only if no node can"
+    return Verdict.OFFLINE, f"the control plane says it is {status.value}; asked only if no node is online"
 
 
-def _outside(record: EndpointRecord, row: Scored, stages: _Stages, now: float, policy: RoutingPolicy) -> str:
-    floor, excess, _ = record.expected(stages.demand.bucket, stages.demand.kind, now)
-    silence = record.silence(now)
-    if silence >= policy.silence_minimum and row.score >= silence:
-        return f"silent for {silence:.2f} s with {record.in_flight} requests waiting"
-    if floor is None:
-        return "its last probe failed, and nothing else is known of it"
-    parts = f"{_ms(floor)} distance + {_ms(excess)} on top"
-    if row.score > floor + excess:
-        parts += f", weighed with {record.load} requests there"
-    return f"slower: {_ms(row.score)} expected ({parts}), {_ms(stages.limit)} would do"
+def _not_admitted(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    reason = record.breaker.reason
+    if record.breaker.state is BreakerState.HALF_OPEN:
+        return Verdict.ON_TRIAL, f"was out ({reason}); one request is there now to see if it is back"
+    wait = _time(_open_for(record, stages.now))
+    return Verdict.OUT, f"out: {reason}; one request will try it in {wait}"
+
+
+def _rate_limited(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    rate = record.limiter.rate
+    limit = "" if rate is None else f", so it gets {rate:.1f} requests/s for now"
+    wait = record.limiter.wait(stages.now)
+    text = f"it answered 429 (asked for less){limit}; the next one may go in {_time(wait)}"
+    if stages.wait:
+        first = "here first" if wait <= stages.wait else f"elsewhere first, in {_time(stages.wait)}"
+        text += f". Every node that could serve is limited, so requests wait; they go {first}"
+    return Verdict.RATE_LIMITED, text
+
+
+def _cold(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    seen = f"{record.outcomes(stages.demand.kind)} of {stages.policy.warm_outcomes} requests seen"
+    return Verdict.NEW, f"new, {seen}: it gets one at a time until then, and has one now"
+
+
+def _inside(record: EndpointRecord, row: Scored, stages: _Stages) -> tuple[Verdict, str]:
+    company = f"one of {len(stages.inside)} that share the traffic" if len(stages.inside) > 1 else "the best"
+    text = f"{company}: {_figure(record, row, stages)}; up to {_time(stages.limit)} counts as equal"
+    if record.trial_due(stages.now):
+        text += f". It was out ({record.breaker.reason}): its next request is the trial"
+    elif not record.breaker.admits(stages.now):
+        text += f". It is out ({record.breaker.reason}), but so are most, and all are asked"
+    if stages.last_resort:
+        status = record.report.status
+        online = status is EndpointStatus.ONLINE
+        says = f"it cannot reach {stages.demand.bucket}" if online else f"it is {status.value}"
+        text += f". The control plane says {says}, but no node is better off: last resort"
+    return Verdict.PREFERRED, text
+
+
+def _outside(record: EndpointRecord, row: Scored, stages: _Stages) -> tuple[Verdict, str]:
+    floor, excess, _ = record.expected(stages.demand.bucket, stages.demand.kind, stages.now)
+    silence = record.silence(stages.now)
+    if silence >= stages.policy.silence_minimum and row.score >= silence:
+        waiting = _requests(record.in_flight)
+        return Verdict.SILENT, f"silent: nothing came back for {_time(silence)}, with {waiting} waiting"
+    if record.probed_out:
+        return Verdict.PROBE_FAILED, "its last probe failed and no request was answered yet: it comes last"
+    parts = [] if floor is None else [f"{_time(floor)} distance"]
+    causes = []
+    if excess >= _SHOWN:
+        parts.append(f"{_time(excess)} for slow or failed answers of late")
+        causes += [f"{_requests(record.load)} under way"] if record.load else []
+    if stages.demand.size is not None and stages.demand.size >= stages.policy.large_body:
+        causes.append(f"a body of {stages.demand.size / MIB:.0f} MiB")
+    # The size and, as a factor of the excess, the load: nothing else can be in a score.
+    if floor is not None and row.score - floor - excess >= _SHOWN:
+        parts.append(f"{_time(row.score - floor - excess)} for {' and '.join(causes)}")
+    made_of = f" ({' + '.join(parts)})" if len(parts) > 1 or floor is None else ""
+    text = f"slower: {_figure(record, row, stages)}{made_of}; {_time(stages.limit)} would do"
+    return Verdict.SLOWER, text
+
+
+def _figure(record: EndpointRecord, row: Scored, stages: _Stages) -> str:
+    """What a request is expected to take, and where that comes from unless it was observed."""
+    bucket, kind = stages.demand.bucket, stages.demand.kind
+    if record.expected(bucket, kind, stages.now).floor is None:
+        return "nothing known of its distance yet"
+    text = f"{_time(row.score)} expected"
+    if record.outcomes(kind):
+        return f"{text}, though its last probe failed" if record.probe_failed else text
+    published = record.report.latency_of(bucket)
+    legs = [] if record.probe_rtt is None else [f"{_time(record.probe_rtt)} round trip"]
+    legs += [] if published is None else [f"{_time(published)} published"]
+    return f"{text}, nothing observed yet: {' + '.join(legs)}"
+
+
+def _requests(count: int) -> str:
+    return f"{count} request" if count == 1 else f"{count} requests"
+
+
+def _open_for(record: EndpointRecord, now: float) -> float:
+    """Seconds until its breaker admits a trial."""
+    return 0.0 if record.breaker.admits(now) else max(0.0, record.breaker.retry_at - now)
 
 
 def _ids(records: Sequence[EndpointRecord]) -> set[int]:
     return {id(record) for record in records}
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1_000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+def _time(seconds: float) -> str:
+    if seconds < _DIGIT_BELOW:
+        return f"{seconds * 1_000:.1f} ms"
+    return f"{seconds * 1_000:.0f} ms" if seconds < _MILLISECONDS_BELOW else f"{seconds:.1f} s"
