@@ -85,12 +85,12 @@ def table_of(rows: Sequence[NodeRow], *, caption: str = "") -> Table:
     table.add_column("\nurl", no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(
-            printable(row.id),
-            printable(row.region) or "-",
+            Text(printable(row.id)),
+            Text(printable(row.region) or "-"),
             _state(row),
             seconds_text(row.round_trip),
             seconds_text(row.first_byte),
-            printable(row.url),
+            Text(printable(row.url)),
         )
     return table
 

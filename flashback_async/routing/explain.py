@@ -82,10 +82,10 @@ class Explanation:
 
     @property
     def expected(self) -> float | None:
-        """Seconds that a request is expected to take here, under its load where that was weighed."""
-        if self.score is not None or self.floor is None:
-            return self.score
-        return self.floor + self.excess
+        """Seconds that a request is expected to take under its load; None while its distance is unknown."""
+        if self.floor is None:
+            return None
+        return self.floor + self.excess if self.score is None else self.score
 
 
 def explain(
@@ -239,23 +239,24 @@ def _outside(record: EndpointRecord, row: Scored, stages: _Stages) -> tuple[Verd
     # The size and, as a factor of the excess, the load: nothing else can be in a score.
     if floor is not None and row.score - floor - excess >= _SHOWN:
         parts.append(f"{_time(row.score - floor - excess)} for {' and '.join(causes)}")
-    made_of = f" ({' + '.join(parts)})" if len(parts) > 1 or floor is None else ""
-    text = f"slower: {_figure(record, row, stages)}{made_of}; {_time(stages.limit)} would do"
+    text = f"slower: {_figure(record, row, stages, made_of=parts)}; {_time(stages.limit)} would do"
     return Verdict.SLOWER, text
 
 
-def _figure(record: EndpointRecord, row: Scored, stages: _Stages) -> str:
-    """What a request is expected to take, and where that comes from unless it was observed."""
+def _figure(record: EndpointRecord, row: Scored, stages: _Stages, *, made_of: Sequence[str] = ()) -> str:
+    """What a request is expected to take, what that consists of, and where it comes from if nobody saw it."""
     bucket, kind = stages.demand.bucket, stages.demand.kind
-    if record.expected(bucket, kind, stages.now).floor is None:
-        return "nothing known of its distance yet"
-    text = f"{_time(row.score)} expected"
+    is_known = record.expected(bucket, kind, stages.now).floor is not None
+    notes = [" + ".join(made_of)] if len(made_of) > is_known else []
     if record.outcomes(kind):
-        return f"{text}, though its last probe failed" if record.probe_failed else text
-    published = record.report.latency_of(bucket)
-    legs = [] if record.probe_rtt is None else [f"{_time(record.probe_rtt)} round trip"]
-    legs += [] if published is None else [f"{_time(published)} published"]
-    return f"{text}, nothing observed yet: {' + '.join(legs)}"
+        notes += ["its last probe failed"] if record.probe_failed else []
+    elif is_known:
+        published = record.report.latency_of(bucket)
+        legs = [] if record.probe_rtt is None else [f"{_time(record.probe_rtt)} round trip"]
+        legs += [] if published is None else [f"{_time(published)} published"]
+        notes.append(f"nothing observed yet: {' + '.join(legs)}")
+    text = f"{_time(row.score)} expected" if is_known else "nothing known of its distance yet"
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _requests(count: int) -> str:
