@@ -9,6 +9,7 @@ better than it ever was, and takes a few percent of the traffic for it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from math import exp
 from typing import TYPE_CHECKING
@@ -23,79 +24,125 @@ class LatencyFigure:
     Each sample may carry the published latency of its bucket. The control plane's number is another leg
     (node to bucket), so it is never mixed into a sample; it only shifts what was learned on one bucket to
     another one that the node reaches faster or slower.
+
+    Attributes:
+        floor: least of the last samples, None before the first one.
+        shifted_floor: the same without the published legs; None where no sample has one.
+        raised: the excess when it was last updated.
+        usual: what the excess fades to.
+        updated: when the excess was last updated, None before the first time.
+        deviation: mean deviation of a sample from what was expected.
+        outcomes: attempts that it was judged by.
     """
 
     __slots__ = (
-        "_excess",
+        "_legs",
+        "_ordered",
         "_policy",
+        "_same_leg",
         "_samples",
-        "_shifted_floor",
-        "_updated",
-        "_usual",
         "deviation",
         "floor",
         "outcomes",
+        "raised",
+        "shifted_floor",
+        "updated",
+        "usual",
     )
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self._policy = policy
-        self._samples: deque[tuple[float, float | None]] = deque(maxlen=policy.floor_samples)
-        self._shifted_floor: float | None = None
-        self._excess = 0.0
-        self._usual = 0.0
-        self._updated: float | None = None
+        self._samples: deque[float] = deque(maxlen=policy.floor_samples)
+        self._legs: deque[float | None] = deque(maxlen=policy.floor_samples)
+        # The samples in order: floor and median are looked up, not searched for, with every answer.
+        self._ordered: list[float] = []
+        # How many of the latest samples have the same leg. Mostly it is all of them.
+        self._same_leg = 0
+        self.shifted_floor: float | None = None
+        self.raised = 0.0
+        self.usual = 0.0
+        self.updated: float | None = None
         self.floor: float | None = None
         self.deviation = 0.0
         self.outcomes = 0
 
+    def copy(self) -> LatencyFigure:
+        """A figure with the same past and a future of its own."""
+        twin = LatencyFigure(self._policy)
+        twin._samples, twin._legs = self._samples.copy(), self._legs.copy()  # its own class
+        twin._ordered, twin._same_leg = self._ordered.copy(), self._same_leg  # its own class
+        twin.shifted_floor, twin.floor = self.shifted_floor, self.floor
+        twin.raised, twin.usual, twin.updated = self.raised, self.usual, self.updated
+        twin.deviation, twin.outcomes = self.deviation, self.outcomes
+        return twin
+
     def floor_for(self, published: float | None) -> float | None:
         """The floor for a bucket with that published latency; None while nothing was observed."""
-        if published is None or self._shifted_floor is None:
+        if published is None or self.shifted_floor is None:
             return self.floor
-        return max(0.0, self._shifted_floor + published)
+        return max(0.0, self.shifted_floor + published)
 
     def excess(self, now: float) -> float:
         """The excess at `now`: what was last known, faded to what is usual here."""
-        if self._updated is None:
+        if self.updated is None:
             return 0.0
-        faded = exp(-max(0.0, now - self._updated) / self._policy.decay_time)
-        return self._usual + (self._excess - self._usual) * faded
+        faded = exp(-max(0.0, now - self.updated) / self._policy.decay_time)
+        return self.usual + (self.raised - self.usual) * faded
 
     def observe(self, first_byte: float, now: float, *, published: float | None = None) -> None:
         """Learn from one answer that took `first_byte` seconds to its headers."""
         policy = self._policy
-        self._samples.append((first_byte, published))
-        floor = self.floor = min(sample for sample, _ in self._samples)
-        shifted = [sample - leg for sample, leg in self._samples if leg is not None]
-        self._shifted_floor = min(shifted) if shifted else None
-        excess = self.excess(now)
-        elapsed = policy.smoothing_time if self._updated is None else max(0.0, now - self._updated)
+        self._remember(first_byte, published)
+        ordered = self._ordered
+        floor = self.floor = ordered[0]
+        updated = self.updated
+        if updated is None:
+            elapsed, excess = policy.smoothing_time, 0.0
+        else:
+            elapsed = now - updated if now > updated else 0.0
+            excess = self.usual + (self.raised - self.usual) * exp(-elapsed / policy.decay_time)
         weight = self._weight(elapsed)
         error = first_byte - floor - excess
         self.deviation += weight * (abs(error) - self.deviation)
-        self._excess = min(policy.penalty_limit, max(0.0, excess + weight * error))
-        self._updated = now
-        middle = sorted(sample for sample, _ in self._samples)[len(self._samples) // 2]
-        self._usual = min(middle - floor, policy.usual_share * policy.window_minimum)
+        raised = excess + weight * error
+        self.raised = 0.0 if raised < 0.0 else min(policy.penalty_limit, raised)
+        self.updated = now
+        usual, most = ordered[len(ordered) // 2] - floor, policy.usual_share * policy.window_minimum
+        self.usual = min(usual, most)
 
     def penalise(self, elapsed: float, now: float) -> None:
         """A failure after `elapsed` seconds: it must not look faster than an answer."""
         policy = self._policy
         least = min(policy.penalty_limit, max(policy.penalty, elapsed))
-        self._excess = max(self.excess(now), least)
-        self._updated = now
+        self.raised = max(self.excess(now), least)
+        self.updated = now
 
     def forgive(self, now: float) -> None:
         """The endpoint has proved healthy after a failure: what was learned from failures is void."""
-        self._excess = self._usual
-        self._updated = now
+        self.raised = self.usual
+        self.updated = now
+
+    def _remember(self, first_byte: float, leg: float | None) -> None:
+        samples, ordered, legs = self._samples, self._ordered, self._legs
+        if len(samples) == samples.maxlen:
+            del ordered[bisect_left(ordered, samples[0])]
+        self._same_leg = self._same_leg + 1 if legs and legs[-1] == leg else 1
+        samples.append(first_byte)
+        legs.append(leg)
+        insort(ordered, first_byte)
+        if self._same_leg >= len(legs):
+            self.shifted_floor = None if leg is None else ordered[0] - leg
+        else:
+            shifted = [sample - own for sample, own in zip(samples, legs, strict=True) if own is not None]
+            self.shifted_floor = min(shifted) if shifted else None
 
     def _weight(self, elapsed: float) -> float:
         """Weight of a sample: answers that arrive together share one, however many they are."""
         policy = self._policy
         if policy.smoothing_time <= 0:
             return policy.smoothing_limit
-        return min(policy.smoothing_limit, 1 - exp(-elapsed / policy.smoothing_time))
+        weight = 1 - exp(-elapsed / policy.smoothing_time)
+        return min(policy.smoothing_limit, weight)
 
 
 class ThroughputFigure:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from enum import Enum
 
+# By value: members ask while they are being made.
+_FAULTS = frozenset({"endpoint fault", "timeout"})
+_ALIVE = frozenset({"success", "caller fault"})
+_RETRIABLE = _FAULTS | {"throttled"}
+
 
 class Outcome(Enum):
-    """The end of one attempt. What it means for the endpoint is told by the properties.
+    """The end of one attempt.
 
     Attributes:
+        is_fault: whether it counts against the endpoint.
+        proves_alive: whether it shows that the endpoint works.
+        is_retriable: whether another endpoint may do better.
         SUCCESS: the answer that was asked for.
         ENDPOINT_FAULT: connect, TLS, DNS, reset, 500, 502, 503, 504, a broken body.
         TIMEOUT: our own attempt timer fired, and nothing else.
@@ -24,22 +32,7 @@ class Outcome(Enum):
     CALLER_FAULT = "caller fault"
     CANCELLED = "cancelled"
 
-    @property
-    def is_fault(self) -> bool:
-        """Whether it counts against the endpoint."""
-        return self in _FAULTS
-
-    @property
-    def proves_alive(self) -> bool:
-        """Whether it shows that the endpoint works."""
-        return self in _ALIVE
-
-    @property
-    def is_retriable(self) -> bool:
-        """Whether another endpoint may do better."""
-        return self in _RETRIABLE
-
-
-_FAULTS = frozenset({Outcome.ENDPOINT_FAULT, Outcome.TIMEOUT})
-_ALIVE = frozenset({Outcome.SUCCESS, Outcome.CALLER_FAULT})
-_RETRIABLE = _FAULTS | {Outcome.THROTTLED}
+    def __init__(self, text: str) -> None:
+        self.is_fault = text in _FAULTS
+        self.proves_alive = text in _ALIVE
+        self.is_retriable = text in _RETRIABLE

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.routing.breaker import Breaker, BreakerState
 from flashback_async.routing.endpoint import OperationKind
-from flashback_async.routing.latency import LatencyFigure, ThroughputFigure
+from flashback_async.routing.figures import Figures
 from flashback_async.routing.limiter import Limiter
 from flashback_async.routing.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from flashback_async.routing.attempt import Attempt
     from flashback_async.routing.endpoint import EndpointReport
@@ -30,13 +30,7 @@ class EndpointRecord:
     """Figures, breaker, limiter and counters of one endpoint, from joining the table to leaving it."""
 
     __slots__ = (
-        "_bucket_figures",
-        "_busy_since",
-        "_figures",
-        "_last_answer",
         "_policy",
-        "_quick_in_flight",
-        "_throughput",
         "breaker",
         "failures",
         "in_flight",
@@ -44,10 +38,14 @@ class EndpointRecord:
         "probe_failed",
         "probe_rtt",
         "probed_at",
+        "quick_in_flight",
+        "reads",
         "report",
         "requests",
+        "silent_since",
         "streaming",
         "throttled",
+        "writes",
     )
 
     def __init__(self, report: EndpointReport, policy: RoutingPolicy, random: Callable[[], float]) -> None:
@@ -63,12 +61,11 @@ class EndpointRecord:
         self.probe_failed = False
         self.probed_at: float | None = None
         self._policy = policy
-        self._figures = {kind: LatencyFigure(policy) for kind in OperationKind}
-        self._bucket_figures: dict[tuple[str, OperationKind], LatencyFigure] = {}
-        self._throughput = {kind: ThroughputFigure(policy) for kind in OperationKind}
-        self._quick_in_flight = 0
-        self._busy_since = 0.0
-        self._last_answer = float("-inf")
+        self.reads = Figures(policy)
+        self.writes = Figures(policy)
+        self.quick_in_flight = 0
+        # The later of the last answer and the moment at which waiting began.
+        self.silent_since = float("-inf")
 
     @property
     def load(self) -> int:
@@ -78,15 +75,19 @@ class EndpointRecord:
     @property
     def probed_out(self) -> bool:
         """Whether the last probe failed and nothing was ever observed: better ask anybody else."""
-        return self.probe_failed and all(figure.floor is None for figure in self._figures.values())
+        return self.probe_failed and self.reads.total.floor is None and self.writes.total.floor is None
+
+    def figures(self, kind: OperationKind) -> Figures:
+        """What it takes for that kind."""
+        return self.reads if kind is OperationKind.READ else self.writes
 
     def is_warm(self, kind: OperationKind) -> bool:
         """Whether it may get more than one request at a time."""
-        return self.load == 0 or self._figures[kind].outcomes >= self._policy.warm_outcomes
+        return self.load == 0 or self.figures(kind).total.outcomes >= self._policy.warm_outcomes
 
     def outcomes(self, kind: OperationKind) -> int:
         """Attempts of that kind that were settled, cancelled ones excepted."""
-        return self._figures[kind].outcomes
+        return self.figures(kind).total.outcomes
 
     def trial_due(self, now: float) -> bool:
         """Whether its breaker would make the next request a trial."""
@@ -95,14 +96,10 @@ class EndpointRecord:
     def expected(self, bucket: str | None, kind: OperationKind, now: float) -> Expectation:
         """What a request of `kind` for `bucket` is expected to take here."""
         published = self.report.latency_of(bucket)
-        figure = self._figures[kind]
-        if bucket is not None:
-            own = self._bucket_figures.get((bucket, kind))
-            if own is not None and own.outcomes >= self._policy.bucket_outcomes and own.floor is not None:
-                figure = own
+        figure = self.figures(kind).latency_of(bucket)
         floor = figure.floor_for(published)
         if floor is None:
-            floor = self._prior(published)
+            floor = self.prior(published)
         # The open time was the punishment: a trial is ranked by distance, or it would wait for its turn
         # until the excess has faded, long after the endpoint recovered.
         excess = 0.0 if self.trial_due(now) else figure.excess(now)
@@ -110,30 +107,28 @@ class EndpointRecord:
 
     def throughput(self, kind: OperationKind) -> float | None:
         """Bytes per second of large bodies; None while unknown."""
-        return self._throughput[kind].rate
+        return self.figures(kind).throughput.rate
 
     def silence(self, now: float) -> float:
         """Seconds since anything completed while quick requests wait; 0 when none waits."""
-        if not self._quick_in_flight:
-            return 0.0
-        return max(0.0, now - max(self._busy_since, self._last_answer))
+        return max(0.0, now - self.silent_since) if self.quick_in_flight else 0.0
 
     def enter(self, attempt: Attempt, now: float) -> None:
         """A request starts here."""
         self.limiter.take(now)
         self.in_flight += 1
         if attempt.is_quick:
-            if not self._quick_in_flight:
-                self._busy_since = now
-            self._quick_in_flight += 1
+            if not self.quick_in_flight and now > self.silent_since:
+                self.silent_since = now
+            self.quick_in_flight += 1
 
     def leave(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
         """A request has its answer, or will never have one."""
         self.in_flight -= 1
         if attempt.is_quick:
-            self._quick_in_flight -= 1
-        if outcome is not Outcome.CANCELLED:
-            self._last_answer = now
+            self.quick_in_flight -= 1
+        if outcome is not Outcome.CANCELLED and now > self.silent_since:
+            self.silent_since = now
 
     def learn(self, attempt: Attempt, outcome: Outcome, now: float, first_byte: float | None) -> None:
         """Count a settled attempt and take its figures."""
@@ -144,21 +139,20 @@ class EndpointRecord:
         self.throttled += outcome is Outcome.THROTTLED
         if self._is_late(attempt):
             return
-        sample = first_byte if attempt.is_quick else None
-        for figure in self._figures_of(attempt.bucket, attempt.kind):
+        figures = self.figures(attempt.kind).touched(attempt.bucket)
+        for figure in figures:
             figure.outcomes += 1
-            if outcome.is_fault:
+        if outcome.is_fault:
+            for figure in figures:
                 figure.penalise(now - attempt.started if first_byte is None else first_byte, now)
-            elif outcome is Outcome.SUCCESS and sample is not None:
-                figure.observe(sample, now, published=self.report.latency_of(attempt.bucket))
-            elif outcome is Outcome.CALLER_FAULT and sample is not None:
-                # A refusal may be quicker than the work it refuses: it can only make a node look slower.
-                known = figure.floor
-                figure.observe(
-                    sample if known is None else max(sample, known + figure.excess(now)),
-                    now,
-                    published=self.report.latency_of(attempt.bucket),
-                )
+        elif outcome.proves_alive and attempt.is_quick and first_byte is not None:
+            published = self.report.latency_of(attempt.bucket)
+            for figure in figures:
+                sample = first_byte
+                if outcome is Outcome.CALLER_FAULT and figure.floor is not None:
+                    # A refusal may be quicker than the work it refuses: it can only make a node look slower.
+                    sample = max(sample, figure.floor + figure.excess(now))
+                figure.observe(sample, now, published=published)
 
     def learn_body(self, attempt: Attempt, outcome: Outcome, now: float, size: int, seconds: float) -> None:
         """Count a body that ended and take its figures."""
@@ -166,41 +160,34 @@ class EndpointRecord:
         if self._is_late(attempt):
             return
         if outcome.is_fault:
-            for figure in self._figures_of(attempt.bucket, attempt.kind):
+            for figure in self.figures(attempt.kind).touched(attempt.bucket):
                 figure.penalise(0.0, now)
         elif outcome is Outcome.SUCCESS:
-            self._throughput[attempt.kind].observe(size, seconds)
+            self.figures(attempt.kind).throughput.observe(size, seconds)
 
     def observe(self, kind: OperationKind, first_byte: float, now: float) -> None:
         """Learn from a request that somebody else made with a client of their own."""
-        self._figures[kind].observe(first_byte, now)
-        self._figures[kind].outcomes += 1
+        (figure,) = self.figures(kind).touched(None)
+        figure.observe(first_byte, now)
+        figure.outcomes += 1
 
     def penalise(self, kind: OperationKind, now: float) -> None:
         """Learn from a failure that somebody else saw with a client of their own."""
-        self._figures[kind].penalise(0.0, now)
-        self._figures[kind].outcomes += 1
+        (figure,) = self.figures(kind).touched(None)
+        figure.penalise(0.0, now)
+        figure.outcomes += 1
 
     def forgive(self, now: float) -> None:
         """A trial went well: failures of before say nothing any more."""
-        for figure in (*self._figures.values(), *self._bucket_figures.values()):
+        for figure in (*self.reads.latencies, *self.writes.latencies):
             figure.forgive(now)
 
     def _is_late(self, attempt: Attempt) -> bool:
         """Whether the breaker moved since: a timeout of before must not punish an endpoint that recovered."""
         return attempt.permit.generation != self.breaker.generation
 
-    def _prior(self, published: float | None) -> float | None:
+    def prior(self, published: float | None) -> float | None:
         """Round trip to the node plus the node's own leg to the bucket, as far as they are known."""
         if self.probe_failed or (self.probe_rtt is None and published is None):
             return None
         return (self.probe_rtt or 0.0) + (published or 0.0)
-
-    def _figures_of(self, bucket: str | None, kind: OperationKind) -> Iterator[LatencyFigure]:
-        yield self._figures[kind]
-        if bucket is not None:
-            figure = self._bucket_figures.pop((bucket, kind), None) or LatencyFigure(self._policy)
-            while self._bucket_figures and len(self._bucket_figures) >= self._policy.bucket_limit:
-                del self._bucket_figures[next(iter(self._bucket_figures))]
-            self._bucket_figures[bucket, kind] = figure
-            yield figure
