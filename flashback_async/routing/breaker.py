@@ -65,29 +65,35 @@ class Permit:
 class FaultWindow:
     """Calls and faults of the last whole seconds, in exact buckets of one second."""
 
-    __slots__ = ("_buckets", "_length")
+    __slots__ = ("_calls", "_faults", "_length", "_second")
 
     def __init__(self, length: int) -> None:
         self._length = length
-        self._buckets: dict[int, list[int]] = {}
+        # One bucket per second, used in turn; `_second` is the latest one.
+        self._calls = [0] * length
+        self._faults = [0] * length
+        self._second = 0
 
     def add(self, *, fault: bool, now: float) -> None:
         """Count one call at `now` (seconds)."""
         second = int(now // 1)
-        bucket = self._buckets.get(second)
-        if bucket is None:
-            self._buckets = {
-                old: counts for old, counts in self._buckets.items() if old > second - self._length
-            }
-            bucket = self._buckets[second] = [0, 0]
-        bucket[0] += 1
-        bucket[1] += fault
+        if second != self._second:
+            second = self._turn(second)
+        self._calls[second % self._length] += 1
+        if fault:
+            self._faults[second % self._length] += 1
 
     def counts(self, now: float) -> tuple[int, int]:
         """(calls, faults) in the window that ends at `now`."""
-        oldest = int(now // 1) - self._length
-        recent = [counts for second, counts in self._buckets.items() if second > oldest]
-        return sum(calls for calls, _ in recent), sum(faults for _, faults in recent)
+        self._turn(int(now // 1))
+        return sum(self._calls), sum(self._faults)
+
+    def _turn(self, second: int) -> int:
+        """Empty the buckets that are used again by `second`; what comes late counts as of the latest one."""
+        for passed in range(max(self._second + 1, second - self._length + 1), second + 1):
+            self._calls[passed % self._length] = self._faults[passed % self._length] = 0
+        self._second = max(second, self._second)
+        return self._second
 
 
 class Breaker:
@@ -101,6 +107,7 @@ class Breaker:
         "_consecutive",
         "_doublings",
         "_healthy_since",
+        "_ordinary",
         "_policy",
         "_random",
         "_trial",
@@ -125,6 +132,8 @@ class Breaker:
         self._consecutive = 0
         self._doublings = 0
         self._healthy_since = 0.0
+        # All permits of a generation but its trial are alike.
+        self._ordinary = Permit(0, trial=False)
         self._trial: Permit | None = None
         self._trial_since = 0.0
 
@@ -139,7 +148,7 @@ class Breaker:
     def permit(self, now: float) -> Permit:
         """Take a permit. Where the breaker does not admit (panic), its result will change nothing."""
         if self.state is BreakerState.CLOSED or not self.admits(now):
-            return Permit(self.generation, trial=False)
+            return self._ordinary
         self._move(BreakerEvent.COOLED)
         self._trial = Permit(self.generation, trial=True)
         self._trial_since = now
@@ -213,3 +222,4 @@ class Breaker:
         if state is not None:
             self.state = state
             self.generation += 1
+            self._ordinary = Permit(self.generation, trial=False)

@@ -22,7 +22,17 @@ _WHOLE = 1.0 - 1e-6
 class Limiter:
     """Token bucket of one endpoint: `wait` asks, `take` takes, `throttled` learns. Seconds throughout."""
 
-    __slots__ = ("_admitted", "_blocked_until", "_policy", "_reduced_at", "_refilled_at", "_tokens", "rate")
+    __slots__ = (
+        "_admitted",
+        "_blocked_until",
+        "_policy",
+        "_reduced_at",
+        "_refilled_at",
+        "_slot",
+        "_tokens",
+        "_width",
+        "rate",
+    )
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self._policy = policy
@@ -31,7 +41,10 @@ class Limiter:
         self._refilled_at = 0.0
         self._reduced_at = 0.0
         self._blocked_until = float("-inf")
-        self._admitted: dict[int, int] = {}
+        # Requests admitted in each slice of the window, used in turn; `_slot` is the latest slice.
+        self._width = policy.limiter_window / _SLICES
+        self._admitted = [0] * _SLICES
+        self._slot = 0
 
     def wait(self, now: float) -> float:
         """Seconds until a request may go; 0 means now. Asking changes nothing but the refill."""
@@ -43,12 +56,10 @@ class Limiter:
 
     def take(self, now: float) -> None:
         """Admit one request. Never refuses: who takes without a token goes into debt."""
-        width = self._policy.limiter_window / _SLICES
-        slot = int(now // width)
-        if slot not in self._admitted:
-            self._admitted = {old: count for old, count in self._admitted.items() if old > slot - _SLICES}
-            self._admitted[slot] = 0
-        self._admitted[slot] += 1
+        slot = int(now // self._width)
+        if slot != self._slot:
+            slot = self._turn(slot)
+        self._admitted[slot % _SLICES] += 1
         if self.rate is not None:
             self._refill(now)
             self._tokens -= 1.0
@@ -69,9 +80,15 @@ class Limiter:
         self._tokens = 0.0
 
     def _recent_rate(self, now: float) -> float:
-        policy = self._policy
-        oldest = int(now // (policy.limiter_window / _SLICES)) - _SLICES
-        return sum(count for slot, count in self._admitted.items() if slot > oldest) / policy.limiter_window
+        self._turn(int(now // self._width))
+        return sum(self._admitted) / self._policy.limiter_window
+
+    def _turn(self, slot: int) -> int:
+        """Empty the slices that are used again by `slot`; what comes late counts as of the latest one."""
+        for passed in range(max(self._slot + 1, slot - _SLICES + 1), slot + 1):
+            self._admitted[passed % _SLICES] = 0
+        self._slot = max(slot, self._slot)
+        return self._slot
 
     def _refill(self, now: float) -> None:
         elapsed = now - self._refilled_at
