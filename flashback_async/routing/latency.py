@@ -110,6 +110,19 @@ class LatencyFigure:
         usual, most = ordered[len(ordered) // 2] - floor, policy.usual_share * policy.window_minimum
         self.usual = min(usual, most)
 
+    def observe_at_least(self, elapsed: float, now: float) -> None:
+        """Learn from an answer that was given up after `elapsed` seconds: it raises the excess, or nothing.
+
+        With the weight of any other sample: one slow answer says no more for having been given up.
+        """
+        policy = self._policy
+        excess = self.excess(now)
+        error = elapsed - (self.floor or 0.0) - excess
+        if error > 0:
+            since = policy.smoothing_time if self._updated is None else max(0.0, now - self._updated)
+            self._excess = max(excess, min(policy.penalty_limit, excess + self._weight(since) * error))
+            self._updated = now
+
     def penalise(self, elapsed: float, now: float) -> None:
         """A failure after `elapsed` seconds: it must not look faster than an answer."""
         policy = self._policy

@@ -64,20 +64,22 @@ class Limiter:
             self._refill(now)
             self._tokens -= 1.0
 
-    def throttled(self, admitted_at: float, now: float, retry_after: float | None = None) -> None:
-        """Learn from a 429 to a request that was admitted at `admitted_at`."""
+    def throttled(self, admitted_at: float, now: float, retry_after: float | None = None) -> bool:
+        """Learn from a 429 to a request that was admitted at `admitted_at`; True for the first one ever."""
         policy = self._policy
         if retry_after is not None and retry_after > 0:
             self._blocked_until = max(self._blocked_until, now + min(retry_after, policy.retry_after_limit))
+        is_new = self.rate is None
         if self.rate is None:
             self.rate = max(policy.limiter_minimum, policy.limiter_share * self._recent_rate(now))
         elif admitted_at > self._reduced_at:
             self._refill(now)
             self.rate = max(policy.limiter_minimum, policy.limiter_share * self.rate)
         else:
-            return
+            return False
         self._reduced_at = self._refilled_at = now
         self._tokens = 0.0
+        return is_new
 
     def _recent_rate(self, now: float) -> float:
         self._turn(int(now // self._width))

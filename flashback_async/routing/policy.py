@@ -61,6 +61,15 @@ class RoutingPolicy:
         budget: least size of the retry budget that all endpoints share (botocore v2.1).
         retry_cost: what a retry takes from it, and what its success gives back.
         throttle_cost: the same for a retry after a 429.
+        hedge_share: hedges per request at most; as many are late, so this is also what makes a request late:
+            its first byte takes longer than all but this share did (The Tail at Scale; Finagle's
+            BackupRequestFilter, maxExtraLoad).
+        hedge_minimum: least time after which a request is late; in less, an event loop that is a little
+            behind looks like a slow endpoint.
+        hedge_samples: first bytes, of all endpoints, that "late" is measured by: ten of them lie above it.
+        hedge_outcomes: nothing is hedged before so many: fewer have no twentieth.
+        hedge_window: seconds that a request counts for the budget (Finagle). With 10 s and a share of 5 %,
+            a client needs two requests a second to hedge at all.
     """
 
     floor_samples: int = 16
@@ -101,6 +110,11 @@ class RoutingPolicy:
     budget: int = 500
     retry_cost: int = 14
     throttle_cost: int = 5
+    hedge_share: float = 0.05
+    hedge_minimum: float = 0.01
+    hedge_samples: int = 200
+    hedge_outcomes: int = 20
+    hedge_window: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse values that the algorithm cannot work with."""
@@ -114,9 +128,9 @@ class RoutingPolicy:
                 raise ConfigurationError(f"RoutingPolicy.{item.name}={value!r} must be a whole number")
             if item.name.endswith(("_share", "_jitter")) and value > 1:
                 raise ConfigurationError(f"RoutingPolicy.{item.name}={value!r} is a share; give 0..1")
-        for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive"):
+        for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be at least 1")
-        for name in ("decay_time", "limiter_window", "limiter_minimum"):
+        for name in ("decay_time", "limiter_window", "limiter_minimum", "hedge_window"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be above 0")

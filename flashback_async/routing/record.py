@@ -130,9 +130,19 @@ class EndpointRecord:
         if outcome is not Outcome.CANCELLED and now > self.silent_since:
             self.silent_since = now
 
-    def learn(self, attempt: Attempt, outcome: Outcome, now: float, first_byte: float | None) -> None:
+    def learn(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        now: float,
+        first_byte: float | None,
+        at_least: float | None = None,
+    ) -> None:
         """Count a settled attempt and take its figures."""
         if outcome is Outcome.CANCELLED:
+            if at_least is not None and not self._is_late(attempt):
+                for figure in self._figures_of(attempt.bucket, attempt.kind):
+                    figure.observe_at_least(at_least, now)
             return
         self.requests += 1
         self.failures += outcome.is_fault

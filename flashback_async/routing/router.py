@@ -7,7 +7,6 @@ argument, and holds one lock for the in-memory update only, so that threads and 
 
 from __future__ import annotations
 
-from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from flashback_async.routing import picker
 from flashback_async.routing.attempt import Attempt, AttemptState, Wait
 from flashback_async.routing.breaker import BreakerState
 from flashback_async.routing.endpoint import OperationKind
-from flashback_async.routing.events import BreakerChanged, Event, RateLearned
 from flashback_async.routing.explain import Explanation, explain
+from flashback_async.routing.hedge import Hedges
+from flashback_async.routing.journal import Journal
 from flashback_async.routing.outcome import Outcome
 from flashback_async.routing.policy import RoutingPolicy
 from flashback_async.routing.retry import RetryBudget, backoff
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
     from flashback_async.routing.breaker import Permit
     from flashback_async.routing.endpoint import Endpoint, EndpointReport
+    from flashback_async.routing.events import Event
     from flashback_async.routing.record import EndpointRecord
-
-# Nobody has drained for a long time by then; the oldest changes are the least interesting.
-_EVENTS_KEPT = 1_000
 
 
 class Router:
@@ -53,14 +51,15 @@ class Router:
         self._budget = RetryBudget(self.policy)
         self._in_flight = 0
         self._streaming = 0
-        self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._hedges = Hedges(self.policy)
+        self._journal = Journal()
 
     def apply_discovery(self, reports: Iterable[EndpointReport], *, now: float) -> None:
         """Swap in every endpoint known now; survivors keep their statistics, a missing one leaves."""
         news = tuple(reports)
         with self._lock:
             self._table, events = self._table.updated(news, now=now, policy=self.policy, random=self._random)
-            self._events.extend(events)
+            self._journal.extend(events)
 
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
@@ -109,14 +108,24 @@ class Router:
             found = picker.pick(table, demand, now=now, policy=self.policy, random=self._random)
             if isinstance(found, Wait):
                 return found
-            before = found.breaker.state
-            permit = found.breaker.permit(now)
-            self._note_breaker(found, before, now)
-            is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
-            attempt = Attempt(found, permit, bucket=bucket, kind=kind, is_quick=is_quick, started=now)
-            found.enter(attempt, now)
-            self._in_flight += 1
-            return attempt
+            return self._enter(found, demand, now)
+
+    def hedge_delay(self, attempt: Attempt, *, now: float) -> float | None:
+        """Seconds after which a hedge may race it, None: never. Ask once per attempt: the budget counts."""
+        with self._lock:
+            return self._hedges.delay(attempt, now)
+
+    def hedge(self, late: Attempt, tried: Collection[str], size: int | None, *, now: float) -> Attempt | None:
+        """Pick another endpoint for what `late` asked for and take its permit; `acquire` tells the arguments.
+
+        Returns:
+            An attempt, which must be settled; None, which consumed nothing: the budget is exhausted, or there
+            is nobody whom this operation did not try, with a closed breaker and a token.
+        """
+        with self._lock:
+            demand = picker.Demand(late.bucket, late.kind, tried, size)
+            found = self._hedges.pick(self._table.rows, late, demand, now=now, random=self._random)
+            return None if found is None else self._enter(found, demand, now)
 
     def best(self, bucket: str | None, kind: OperationKind, *, now: float) -> Endpoint:
         """The endpoint with the lowest score now; takes nothing and changes nothing.
@@ -138,6 +147,7 @@ class Router:
         first_byte: float | None = None,
         retry_after: float | None = None,
         streamed: bool = False,
+        at_least: float | None = None,
     ) -> None:
         """Give the permit back with what came of it. Exactly once.
 
@@ -148,6 +158,8 @@ class Router:
             first_byte: seconds from sending to the headers; None where it was not measured.
             retry_after: seconds that the endpoint asked us to stay away.
             streamed: a body follows; `finish` will tell how it ended, and a trial lasts until then.
+            at_least: seconds that a cancelled attempt was waited for until another one won; the first byte
+                would have taken longer, which can only make its endpoint look slower.
 
         Raises:
             RuntimeError: the attempt was settled before.
@@ -163,11 +175,14 @@ class Router:
             if body_follows:
                 record.streaming += 1
                 self._streaming += 1
-            record.learn(attempt, outcome, now, first_byte)
+            record.learn(attempt, outcome, now, first_byte, at_least)
+            self._hedges.learn(attempt, outcome, now, first_byte, at_least)
             if outcome is Outcome.THROTTLED:
-                self._throttle(record, attempt, now, retry_after)
+                is_new = record.limiter.throttled(attempt.started, now, retry_after)
+                if is_new and self._table.holds(record):
+                    self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
-                self._record(attempt, outcome, now)
+                self._record(record, attempt.permit, outcome, now)
 
     def confirm(self, attempt: Attempt, *, now: float) -> None:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
@@ -175,7 +190,7 @@ class Router:
             if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
                 breaker = attempt.record.breaker
                 generation = breaker.generation
-                self._record(attempt, Outcome.SUCCESS, now)
+                self._record(attempt.record, attempt.permit, Outcome.SUCCESS, now)
                 if breaker.generation != generation:
                     # What happens to the rest of the body belongs to the generation that the trial began.
                     attempt.permit = breaker.permit(now)
@@ -211,7 +226,7 @@ class Router:
             attempt.state = AttemptState.FINISHED
             attempt.record.learn_body(attempt, outcome, now, bytes_moved, seconds)
             if outcome.is_fault or attempt.permit.trial:
-                self._record(attempt, outcome, now)
+                self._record(attempt.record, attempt.permit, outcome, now)
 
     def report(
         self, endpoint_id: str, outcome: Outcome, *, now: float, first_byte: float | None = None
@@ -231,7 +246,7 @@ class Router:
                 record.penalise(OperationKind.READ, now)
             elif outcome is Outcome.SUCCESS and first_byte is not None:
                 record.observe(OperationKind.READ, first_byte, now)
-            self._settle_permit(record, record.breaker.permit(now), outcome, now)
+            self._record(record, record.breaker.permit(now), outcome, now)
             return True
 
     def explain(
@@ -268,26 +283,32 @@ class Router:
     def drain_events(self) -> list[Event]:
         """The state changes since the last call, oldest first."""
         with self._lock:
-            events = list(self._events)
-            self._events.clear()
-            return events
+            return self._journal.drain()
 
     def snapshot(self, *, now: float) -> RouterSnapshot:
         """The whole table at `now`."""
         with self._lock:
-            load = self._in_flight + self._streaming
             return RouterSnapshot(
                 discovered_at=self._table.discovered_at,
                 endpoints=tuple(EndpointSnapshot.of(record, now) for record in self._table.rows),
                 in_flight=self._in_flight,
                 streaming=self._streaming,
-                retry_budget=self._budget.available(load),
+                retry_budget=self._budget.available(self._in_flight + self._streaming),
+                hedge_budget=self._hedges.available(now),
             )
 
-    def _record(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        self._settle_permit(attempt.record, attempt.permit, outcome, now)
+    def _enter(self, record: EndpointRecord, demand: picker.Demand, now: float) -> Attempt:
+        before = record.breaker.state
+        permit = record.breaker.permit(now)
+        self._note_breaker(record, before, now)
+        kind, size = demand.kind, demand.size
+        is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
+        attempt = Attempt(record, permit, bucket=demand.bucket, kind=kind, is_quick=is_quick, started=now)
+        record.enter(attempt, now)
+        self._in_flight += 1
+        return attempt
 
-    def _settle_permit(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
+    def _record(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
         before = record.breaker.state
         record.breaker.record(permit, outcome, now)
         if before is BreakerState.HALF_OPEN and record.breaker.state is BreakerState.CLOSED:
@@ -295,24 +316,5 @@ class Router:
         self._note_breaker(record, before, now)
 
     def _note_breaker(self, record: EndpointRecord, before: BreakerState, now: float) -> None:
-        breaker = record.breaker
-        if breaker.state is before or not self._table.holds(record):
-            return
-        opened = breaker.state is BreakerState.OPEN
-        self._events.append(
-            BreakerChanged(
-                record.report.endpoint.id,
-                before,
-                breaker.state,
-                breaker.reason if opened else "",
-                max(0.0, breaker.retry_at - now) if opened else 0.0,
-            )
-        )
-
-    def _throttle(
-        self, record: EndpointRecord, attempt: Attempt, now: float, retry_after: float | None
-    ) -> None:
-        was_limited = record.limiter.rate is not None
-        record.limiter.throttled(attempt.started, now, retry_after)
-        if not was_limited and record.limiter.rate is not None and self._table.holds(record):
-            self._events.append(RateLearned(record.report.endpoint.id, record.limiter.rate, retry_after))
+        if record.breaker.state is not before and self._table.holds(record):
+            self._journal.breaker_moved(record, before, now)

@@ -95,6 +95,7 @@ class RouterSnapshot:
         in_flight: attempts acquired and not settled, of all endpoints, those that left the table included.
         streaming: bodies being read, likewise.
         retry_budget: tokens left in the budget that all endpoints share.
+        hedge_budget: hedges that may be sent now.
         discovered_at: when the table was last replaced, None before the first time.
     """
 
@@ -102,4 +103,5 @@ class RouterSnapshot:
     in_flight: int
     streaming: int
     retry_budget: int
+    hedge_budget: int
     discovered_at: float | None

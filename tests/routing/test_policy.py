@@ -14,8 +14,8 @@ from flashback_async.routing import RoutingPolicy
 NAMES = [item.name for item in fields(RoutingPolicy)]
 WHOLE = [item.name for item in fields(RoutingPolicy) if isinstance(item.default, int)]
 SHARES = [name for name in NAMES if name.endswith(("_share", "_jitter"))]
-AT_LEAST_ONE = ["floor_samples", "attempts", "breaker_window", "breaker_consecutive"]
-ABOVE_ZERO = ["decay_time", "limiter_window", "limiter_minimum"]
+AT_LEAST_ONE = ["floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"]
+ABOVE_ZERO = ["decay_time", "limiter_window", "limiter_minimum", "hedge_window"]
 
 
 def test_the_defaults_are_the_documented_numbers():
@@ -59,6 +59,11 @@ def test_the_defaults_are_the_documented_numbers():
         "budget": 500,
         "retry_cost": 14,
         "throttle_cost": 5,
+        "hedge_share": 0.05,
+        "hedge_minimum": 0.01,
+        "hedge_samples": 200,
+        "hedge_outcomes": 20,
+        "hedge_window": 10.0,
     }
 
 
@@ -103,6 +108,7 @@ def test_these_are_the_shares():
         "breaker_share",
         "open_time_jitter",
         "limiter_share",
+        "hedge_share",
     ]
 
 

@@ -28,7 +28,7 @@ from .fleet import CANCELLED, CLOSED, FAULT, HALF_OPEN, READ, SUCCESS, THROTTLED
 
 IDS = ("a", "b", "c")
 # Breakers that trip early: the properties do not depend on the numbers, and short runs get everywhere.
-POLICY = RoutingPolicy(breaker_consecutive=2, breaker_minimum=4)
+POLICY = RoutingPolicy(breaker_consecutive=2, breaker_minimum=4, hedge_share=0.5, hedge_outcomes=1)
 TRIAL_LIMIT = 60.0
 LONGER_THAN_ANYTHING = 400.0
 """More than the longest open time with its jitter, the trial limit, and the longest Retry-After."""
@@ -118,6 +118,26 @@ class RouterMachine(RuleBasedStateMachine):
                 assert choice.endpoint.id == name
                 self.held.append(choice)
 
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 100), tried=st.sets(st.sampled_from(IDS)), count=st.integers(1, 3))
+    def hedge(self, which: int, tried: set[str], count: int) -> None:
+        late = self.held[which % len(self.held)]
+        for _ in range(count):
+            told = self.router.hedge_delay(late, now=self.now)
+            assert told is None or (told >= 0.01 and late.kind is READ and not late.permit.trial)
+        left, before = self.shown().hedge_budget, self.counts()
+        attempt = self.router.hedge(late, tried, None, now=self.now)
+        if attempt is None:
+            assert (self.shown().hedge_budget, self.counts()) == (left, before), "a refusal consumes nothing"
+            return
+        assert self.shown().hedge_budget == left - 1
+        assert attempt.endpoint.id not in tried
+        assert attempt.record is not late.record
+        assert attempt.record.breaker.state is CLOSED
+        assert not attempt.permit.trial
+        assert self.breakers() == before[2], "a hedge moves no breaker"
+        self.held.append(attempt)
+
     @rule(name=st.sampled_from(IDS), ends=st.lists(outcomes, min_size=1, max_size=4), pause=pauses)
     def requests_come_and_go(self, name: str, ends: list[Outcome], pause: float) -> None:
         self.use_one_endpoint(name, ends, pause)
@@ -144,10 +164,12 @@ class RouterMachine(RuleBasedStateMachine):
         first_byte=st.one_of(st.none(), seconds),
         retry_after=st.sampled_from([None, 0.0, 2.0, 1_000.0]),
         streamed=st.booleans(),
+        at_least=st.one_of(st.none(), seconds),
     )
-    def settle(self, which, outcome, first_byte, retry_after, streamed) -> None:
+    def settle(self, which, outcome, first_byte, retry_after, streamed, at_least) -> None:
         attempt = self.held.pop(which % len(self.held))
-        self.end(attempt, outcome, first_byte=first_byte, retry_after=retry_after, streamed=streamed)
+        details = {"retry_after": retry_after, "streamed": streamed, "at_least": at_least}
+        self.end(attempt, outcome, first_byte=first_byte, **details)
         with pytest.raises(RuntimeError):
             self.router.settle(attempt, outcome, now=self.now)
 

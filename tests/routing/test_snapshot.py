@@ -44,7 +44,7 @@ def test_before_the_first_discovery_there_is_no_table():
     fleet = Fleet()
     fresh = type(fleet.router)(random=lambda: 0.5).snapshot(now=1.0)
     assert fresh == RouterSnapshot(
-        endpoints=(), in_flight=0, streaming=0, retry_budget=500, discovered_at=None
+        endpoints=(), in_flight=0, streaming=0, retry_budget=500, hedge_budget=0, discovered_at=None
     )
 
 
