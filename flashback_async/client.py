@@ -21,7 +21,8 @@ from flashback_async.routing import Endpoint, Router
 from flashback_async.transport.control_plane import ControlPlane
 from flashback_async.transport.discovery import Discovery
 from flashback_async.transport.discovery_source import ControlPlaneSource, StaticSource
-from flashback_async.transport.executor import Executor, Timeouts
+from flashback_async.transport.exchange import Timeouts
+from flashback_async.transport.executor import Executor
 from flashback_async.transport.loop_lag import LoopLag
 from flashback_async.transport.membership import Membership
 from flashback_async.transport.monitor import Monitor
@@ -249,6 +250,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             on_trouble=discovery.request_refresh,
             on_bucket=discovery.want_bucket,
             lag=lag,
+            hedging=settings.hedging,
         )
         runner = Runner(
             executor,

@@ -150,12 +150,11 @@ class FlashbackSettings(BaseModel):
         pool_timeout: seconds to wait for a free connection of an endpoint.
         first_byte_timeout: seconds from the sent request to the first byte of the answer (the attempt).
         stall_timeout: seconds without a byte of progress, in either direction.
-        total_timeout: seconds for a whole object or a metadata call, all attempts included; none for
-            streams.
+        total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams.
         attempts: attempts per operation, on different endpoints; 1 turns retries off.
         max_connections, max_in_flight: connections per endpoint; operations at once, more wait their turn.
         discovery_interval, discovery_timeout: seconds between discoveries (10 % jitter), and for one.
-        probes: measure the round trip to idle endpoints with `GET /health`.
+        probes, hedging: measure the round trip to idle endpoints; let another one race a late read.
     """
 
     model_config = ConfigDict(
@@ -197,6 +196,7 @@ class FlashbackSettings(BaseModel):
     discovery_interval: Seconds = 10.0
     discovery_timeout: Seconds = 10.0
     probes: bool = True
+    hedging: bool = False
 
     if not TYPE_CHECKING:  # the model's own signature stays visible to type checkers
 

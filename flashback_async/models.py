@@ -106,15 +106,18 @@ class ClientStats:
         operations: operations that ended, well or not.
         failed: operations that raised an error other than the service's own answer.
         attempts: attempts sent, first ones included.
-        retries: attempts beyond the first of their operation.
+        retries: attempts after a failed one of their operation.
         failovers: retries that moved to another endpoint, per cause: connect, timeout, server, throttled,
             body, and lag for timeouts while the event loop was blocked, which are held against nobody.
+        hedges: attempts sent beside one that was late (`hedging`).
+        hedges_won: hedges whose answer was the one that counted.
         resumed: bodies that went on from another endpoint in mid-stream.
         bytes_read: body bytes handed to callers.
         bytes_written: body bytes of successful puts.
         leases: leases held now, whether by operations, bodies or `lease_endpoint`.
         in_flight: operations running now.
         retry_budget: tokens left in the retry budget that all endpoints share.
+        hedge_budget: hedges that may be sent now.
         table_age: seconds since the table of endpoints was last confirmed; None before the first time.
         table_stale: whether discovery has failed for so long that the table may be out of date.
         discoveries: discoveries that succeeded.
@@ -130,12 +133,15 @@ class ClientStats:
     attempts: int = 0
     retries: int = 0
     failovers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    hedges: int = 0
+    hedges_won: int = 0
     resumed: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     leases: int = 0
     in_flight: int = 0
     retry_budget: int = 0
+    hedge_budget: int = 0
     table_age: float | None = None
     table_stale: bool = False
     discoveries: int = 0

@@ -218,7 +218,8 @@ class ObjectStream:
         offset = stop - self._left
         rest = ByteRange(offset, stop)
         operation = self._operation(rest, self._identity.etag)
-        await executor.recover(operation, journey, error, body.endpoint_id, body.elapsed)
+        journey.note(error, body.endpoint_id, body.elapsed)
+        await executor.recover(operation, journey, error)
         try:
             fresh = self._body = await executor.open(operation, journey)
         except ServiceError as refusal:

@@ -71,6 +71,7 @@ class Runner:
             deadline=Deadline.after(seconds, now=self.executor.clock()),
             attempts_left=self.attempts if retry else 1,
             pin=pin,
+            may_hedge=retry and pin is None,
         )
 
     async def call(

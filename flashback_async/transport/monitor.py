@@ -22,8 +22,10 @@ class Monitor:
         failed: operations that raised something other than the service's own answer or a cancellation.
         in_flight: operations running now.
         attempts: attempts sent.
-        retries: attempts after the first of their operation.
+        retries: attempts after a failed one of their operation.
         failovers: retries that moved to another endpoint, per cause.
+        hedges: attempts sent beside one that was late.
+        hedges_won: hedges whose answer was the one that counted.
         resumed: bodies that went on elsewhere.
         bytes_read: body bytes handed on.
         bytes_written: body bytes of successful uploads.
@@ -37,6 +39,8 @@ class Monitor:
         self.attempts = 0
         self.retries = 0
         self.failovers: Counter[str] = Counter()
+        self.hedges = 0
+        self.hedges_won = 0
         self.resumed = 0
         self.bytes_read = 0
         self.bytes_written = 0

@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flashback_async.errors import FailedAttempt
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flashback_async.errors import FailedAttempt
+    from flashback_async.errors import OperationError
     from flashback_async.routing import OperationKind
     from flashback_async.transport.upload import Upload
 
 # Seconds; a rate limit is waited for at least so long. A rounding error's worth of waiting may be over before
 # the clock has moved, and would be waited for again and again.
 SHORTEST_WAIT = 0.001
+
+# A listing is not among them: it takes longer than most reads, and would be late as a matter of course.
+_HEDGEABLE = frozenset({"GetObject", "HeadObject"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class Operation:
     def is_replayable(self) -> bool:
         """Whether a failed attempt may be followed by another one."""
         return self.upload is None or self.upload.is_replayable
+
+    @property
+    def is_hedgeable(self) -> bool:
+        """Whether a second attempt may run beside one that is late."""
+        return self.name in _HEDGEABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class Journey:
     Attributes:
         deadline: when the caller's patience ends.
         pin: id of the only endpoint to use, None for any.
+        may_hedge: whether a late attempt may be raced by a second one, where the client does that.
         attempts_left: attempts that may still be made; progress of a body refills it.
         tried: ids of endpoints that failed it.
         failures: every failed attempt.
@@ -90,11 +101,18 @@ class Journey:
     deadline: Deadline
     attempts_left: int
     pin: str | None = None
+    may_hedge: bool = False
     tried: set[str] = field(default_factory=set)
     failures: list[FailedAttempt] = field(default_factory=list)
     hops: int = 0
     paid: int = 0
     sent: int = 0
+
+    def note(self, error: OperationError, endpoint_id: str, elapsed: float) -> None:
+        """An attempt, or the body of its answer, failed after `elapsed` seconds."""
+        error.endpoint = error.endpoint or endpoint_id
+        self.failures.append(FailedAttempt(endpoint_id, elapsed, f"{type(error).__name__}: {error.reason}"))
+        self.tried.add(endpoint_id)
 
     def renew(self, attempts: int, *, hops: bool) -> None:
         """There was progress: what fails from here on is new. `hops`: the delays go on growing."""

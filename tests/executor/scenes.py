@@ -20,7 +20,8 @@ from flashback_async.routing import (
     RoutingPolicy,
 )
 from flashback_async.testing import Dialect, MemoryEndpoints, MemoryStore, ScriptedEndpoint, Step
-from flashback_async.transport.executor import Executor, Timeouts
+from flashback_async.transport.exchange import Timeouts
+from flashback_async.transport.executor import Executor
 from flashback_async.transport.monitor import Monitor
 from flashback_async.transport.operation import Journey, Operation
 from flashback_async.transport.upload import Upload
@@ -93,6 +94,7 @@ class Scene(Verbs):
         connections: int = 64,
         max_in_flight: int = 1_024,
         lag: LoopLag | None = None,
+        hedging: bool = False,
     ) -> None:
         scripts = scripts or {}
         self.store = MemoryStore("bucket")
@@ -125,16 +127,17 @@ class Scene(Verbs):
             on_trouble=self._trouble,
             on_bucket=self.wanted.append,
             lag=lag,
+            hedging=hedging,
         )
         self.runner = Runner(
             self.executor, self.monitor, attempts=attempts, total_timeout=total, max_in_flight=max_in_flight
         )
 
-    def discover(self) -> None:
+    def discover(self, first: float = 0.01) -> None:
         """Published latencies far enough apart that the order of the endpoints is certain."""
         self.router.apply_discovery(
             [
-                EndpointReport(report.endpoint, reported_latency={None: 0.01 * 8**place})
+                EndpointReport(report.endpoint, reported_latency={None: first * 8**place})
                 for place, report in enumerate(self.endpoints.reports())
             ],
             now=0.0,

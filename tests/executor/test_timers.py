@@ -19,7 +19,8 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import OperationKind
 from flashback_async.testing import Break, Step
-from flashback_async.transport.executor import Executor, Timeouts
+from flashback_async.transport.exchange import Timeouts
+from flashback_async.transport.executor import Executor
 from flashback_async.transport.monitor import Monitor
 from flashback_async.transport.operation import Deadline, Journey
 from flashback_async.transport.s3_call import S3Answer
