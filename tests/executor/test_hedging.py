@@ -43,6 +43,7 @@ from .scenes import (
     pattern,
 )
 from .test_cancellation import CancelAt, listed, streamed
+from .test_loop_lag import block, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -409,6 +410,26 @@ async def test_a_client_that_closes_says_so():
         await scene.get_object("bucket", "key")
     assert (now(), scene.router.settled) == (0.02, [("b", CANCELLED), ("a", CANCELLED)])
     assert scene.leaks() == {}
+
+
+@pytest.mark.parametrize(("after", "asked"), [(0.21, ["a"]), (1.0, ["a", "b"])])
+def test_a_blocked_loop_makes_nobody_late(after, asked):
+    """Time in which our own loop was blocked is nobody's: the hedge goes out that much later, and what the
+    loser is held to have taken is that much less.
+    """
+
+    async def play():
+        with watched() as lag:
+            scene = hedging(ok(after), ok(0.1), lag=lag)
+            await asyncio.sleep(1.04)
+            block(0.2, at=1.045)  # of which the tick of 1.05 sees 0.195
+            await scene.head_object("bucket", "key")
+            assert [name for name, _ in scene.asked] == asked
+            if "b" in asked:
+                assert scene.asked[1][1] == pytest.approx(1.255)
+                assert scene.router.details[-1]["at_least"] == pytest.approx(0.12)
+
+    run(play())
 
 
 # --- budget, limits, breakers ------------------------------------------------------------------------------
