@@ -395,6 +395,25 @@ async def test_waiting_for_a_connection_is_late_too():
 
 
 @scenario
+async def test_an_unknown_error_of_the_first_is_raised():
+    """What is not of S3, raised by the first attempt, is the caller's as it is, even a TimeoutError."""
+    scene = hedging(ok(), ok(1.0))
+    lease = scene.pool.lease
+
+    async def failing(endpoint, kind, *, timeout):
+        if endpoint.id == "a":
+            await asyncio.sleep(0.5)
+            raise TimeoutError("of a credentials provider")
+        return await lease(endpoint, kind, timeout=timeout)
+
+    scene.pool.lease = failing
+    with pytest.raises(TimeoutError, match="of a credentials provider"):
+        await scene.get_object("bucket", "key")
+    assert (now(), scene.router.settled) == (0.5, [("a", CANCELLED), ("b", CANCELLED)])
+    assert scene.leaks() == {}
+
+
+@scenario
 async def test_a_client_that_closes_says_so():
     """What is not of S3 ends the race as it is, and the other attempt is cancelled."""
     scene = hedging(ok(1.0), ok())

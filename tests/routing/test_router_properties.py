@@ -379,8 +379,11 @@ def any_step(machine: RouterMachine, dice: Random) -> None:
     if machine.held:
         steps["settle"] = (
             9,
-            lambda: machine.settle(which, outcome, first_byte, dice.choice([None, 2.0]), dice.random() < 0.5),
+            lambda: machine.settle(
+                which, outcome, first_byte, dice.choice([None, 2.0]), dice.random() < 0.5, first_byte
+            ),
         )
+        steps["hedge"] = (2, lambda: machine.hedge(which, {name}, dice.randrange(1, 4)))
         steps["end all"] = (1, lambda: machine.end_all_at_one_endpoint(name, outcome, dice.random() < 0.5))
         steps["cancel"] = (1, lambda: machine.cancel_some(dice.randrange(1, 4)))
     if machine.bodies:
