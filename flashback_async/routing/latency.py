@@ -119,9 +119,9 @@ class LatencyFigure:
         excess = self.excess(now)
         error = elapsed - (self.floor or 0.0) - excess
         if error > 0:
-            since = policy.smoothing_time if self._updated is None else max(0.0, now - self._updated)
-            self._excess = max(excess, min(policy.penalty_limit, excess + self._weight(since) * error))
-            self._updated = now
+            since = policy.smoothing_time if self.updated is None else max(0.0, now - self.updated)
+            self.raised = max(excess, min(policy.penalty_limit, excess + self._weight(since) * error))
+            self.updated = now
 
     def penalise(self, elapsed: float, now: float) -> None:
         """A failure after `elapsed` seconds: it must not look faster than an answer."""

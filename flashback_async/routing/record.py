@@ -139,30 +139,14 @@ class EndpointRecord:
         at_least: float | None = None,
     ) -> None:
         """Count a settled attempt and take its figures."""
-        if outcome is Outcome.CANCELLED:
-            if at_least is not None and not self._is_late(attempt):
-                for figure in self._figures_of(attempt.bucket, attempt.kind):
-                    figure.observe_at_least(at_least, now)
+        if outcome is not Outcome.CANCELLED:
+            self.requests += 1
+            self.failures += outcome.is_fault
+            self.throttled += outcome is Outcome.THROTTLED
+        elif at_least is None:
             return
-        self.requests += 1
-        self.failures += outcome.is_fault
-        self.throttled += outcome is Outcome.THROTTLED
-        if self._is_late(attempt):
-            return
-        figures = self.figures(attempt.kind).touched(attempt.bucket)
-        for figure in figures:
-            figure.outcomes += 1
-        if outcome.is_fault:
-            for figure in figures:
-                figure.penalise(now - attempt.started if first_byte is None else first_byte, now)
-        elif outcome.proves_alive and attempt.is_quick and first_byte is not None:
-            published = self.report.latency_of(attempt.bucket)
-            for figure in figures:
-                sample = first_byte
-                if outcome is Outcome.CALLER_FAULT and figure.floor is not None:
-                    # A refusal may be quicker than the work it refuses: it can only make a node look slower.
-                    sample = max(sample, figure.floor + figure.excess(now))
-                figure.observe(sample, now, published=published)
+        if not self._is_late(attempt):
+            self._teach(attempt, outcome, now, first_byte, at_least)
 
     def learn_body(self, attempt: Attempt, outcome: Outcome, now: float, size: int, seconds: float) -> None:
         """Count a body that ended and take its figures."""
@@ -191,6 +175,28 @@ class EndpointRecord:
         """A trial went well: failures of before say nothing any more."""
         for figure in (*self.reads.latencies, *self.writes.latencies):
             figure.forgive(now)
+
+    def _teach(
+        self, attempt: Attempt, outcome: Outcome, now: float, first_byte: float | None, at_least: float | None
+    ) -> None:
+        figures = self.figures(attempt.kind).touched(attempt.bucket)
+        if outcome is Outcome.CANCELLED:
+            for figure in figures:
+                figure.observe_at_least(at_least or 0.0, now)
+            return
+        for figure in figures:
+            figure.outcomes += 1
+        if outcome.is_fault:
+            for figure in figures:
+                figure.penalise(now - attempt.started if first_byte is None else first_byte, now)
+        elif outcome.proves_alive and attempt.is_quick and first_byte is not None:
+            published = self.report.latency_of(attempt.bucket)
+            for figure in figures:
+                sample = first_byte
+                if outcome is Outcome.CALLER_FAULT and figure.floor is not None:
+                    # A refusal may be quicker than the work it refuses: it can only make a node look slower.
+                    sample = max(sample, figure.floor + figure.excess(now))
+                figure.observe(sample, now, published=published)
 
     def _is_late(self, attempt: Attempt) -> bool:
         """Whether the breaker moved since: a timeout of before must not punish an endpoint that recovered."""
