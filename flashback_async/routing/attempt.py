@@ -34,14 +34,13 @@ class Attempt:
 
     __slots__ = ("bucket", "endpoint", "is_quick", "kind", "permit", "record", "started", "state")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # made with every request; keywords would cost a tenth of it
         self,
         record: EndpointRecord,
         permit: Permit,
-        *,
         bucket: str | None,
         kind: OperationKind,
-        is_quick: bool,
+        is_quick: bool,  # noqa: FBT001  # as above
         started: float,
     ) -> None:
         self.record = record

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Final
+
+from flashback_async.routing.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flashback_async.routing.outcome import Outcome
     from flashback_async.routing.policy import RoutingPolicy
 
 
@@ -72,7 +74,7 @@ class FaultWindow:
         # One bucket per second, used in turn; `_second` is the latest one.
         self._calls = [0] * length
         self._faults = [0] * length
-        self._second = 0
+        self._second = -1 << 62
 
     def add(self, *, fault: bool, now: float) -> None:
         """Count one call at `now` (seconds)."""
@@ -101,6 +103,14 @@ class Breaker:
 
     Life: `admits` asks, `permit` takes, `record` gives back. Time is an argument in seconds, randomness a
     function that returns [0, 1).
+
+    Attributes:
+        state: where it is.
+        generation: counts the transitions.
+        opened: how often it opened.
+        reason: why it last opened, in words.
+        fails_fast: whether an error opened it last, and not a timeout: a trial costs its request little.
+        retry_at: when an open breaker admits its trial.
     """
 
     __slots__ = (
@@ -113,6 +123,7 @@ class Breaker:
         "_trial",
         "_trial_since",
         "_window",
+        "fails_fast",
         "generation",
         "opened",
         "reason",
@@ -127,6 +138,7 @@ class Breaker:
         self.generation = 0
         self.opened = 0
         self.reason = ""
+        self.fails_fast = False
         self.retry_at = 0.0
         self._window = FaultWindow(policy.breaker_window)
         self._consecutive = 0
@@ -144,6 +156,15 @@ class Breaker:
         if self.state is BreakerState.OPEN:
             return now >= self.retry_at
         return self._trial is None or now - self._trial_since >= self._policy.trial_limit
+
+    def moves_at(self, now: float) -> float:
+        """When `admits` changes by itself (seconds); infinite where that takes an event."""
+        moment = inf
+        if self.state is BreakerState.OPEN:
+            moment = self.retry_at
+        elif self._trial is not None:
+            moment = self._trial_since + self._policy.trial_limit
+        return moment if moment > now else inf
 
     def permit(self, now: float) -> Permit:
         """Take a permit. Where the breaker does not admit (panic), its result will change nothing."""
@@ -176,7 +197,7 @@ class Breaker:
             self._consecutive = 0
             self._healthy_since = now
         elif outcome.is_fault:
-            self._open(BreakerEvent.TRIAL_FAILED, f"trial failed ({outcome.value})", now)
+            self._open(BreakerEvent.TRIAL_FAILED, f"trial failed ({outcome.value})", outcome, now)
 
     def _count(self, outcome: Outcome, now: float) -> None:
         if outcome.is_fault:
@@ -185,7 +206,7 @@ class Breaker:
             self._forgive(now)
             reason = self._trip_reason(now)
             if reason:
-                self._open(BreakerEvent.TRIPPED, reason, now)
+                self._open(BreakerEvent.TRIPPED, reason, outcome, now)
         elif outcome.proves_alive:
             self._window.add(fault=False, now=now)
             self._consecutive = 0
@@ -207,7 +228,7 @@ class Breaker:
             self._doublings = max(0, self._doublings - stretches)
         self._healthy_since = now
 
-    def _open(self, event: BreakerEvent, reason: str, now: float) -> None:
+    def _open(self, event: BreakerEvent, reason: str, outcome: Outcome, now: float) -> None:
         policy = self._policy
         self._move(event)
         time = min(policy.open_time_limit, policy.open_time * 2.0 ** min(self._doublings, 64))
@@ -215,6 +236,7 @@ class Breaker:
         self.retry_at = now + time * spread
         self._doublings += 1
         self.opened += 1
+        self.fails_fast = outcome is Outcome.ENDPOINT_FAULT
         self.reason = reason
 
     def _move(self, event: BreakerEvent) -> None:

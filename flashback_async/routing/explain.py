@@ -38,6 +38,7 @@ class Verdict(Enum):
     NEW = "new"
     SILENT = "silent"
     PROBE_FAILED = "probe failed"
+    SPARE = "spare"
     RATE_LIMITED = "rate limited"
     ON_TRIAL = "on trial"
     OUT = "out"
@@ -89,12 +90,24 @@ class Explanation:
 
 
 def explain(
-    table: Sequence[EndpointRecord], demand: Demand, now: float, policy: RoutingPolicy
+    table: Sequence[EndpointRecord],
+    lineup: Sequence[EndpointRecord],
+    demand: Demand,
+    now: float,
+    policy: RoutingPolicy,
 ) -> tuple[Explanation, ...]:
-    """One explanation per endpoint, in the order of the table, for a pick at `now`."""
+    """One explanation per endpoint, in the order of the table, for a pick at `now`.
+
+    Args:
+        table: every endpoint known.
+        lineup: those that stage 1 leaves for this client.
+        demand: what the pick is for.
+        now: seconds.
+        policy: the numbers.
+    """
     if not table:
         return ()
-    serving = picker.eligible(table, demand.bucket)
+    serving = list(lineup)
     fresh = picker.untried(serving, demand.tried)
     admitted = picker.admitting(serving, fresh, now, policy)
     budgeted = picker.budgeted(admitted, now)
@@ -102,7 +115,7 @@ def explain(
     running = [] if isinstance(budgeted, Wait) else budgeted
     warm = picker.warm(running, demand.kind) if running else []
     rows = picker.scored(warm, demand, now, policy) if warm else []
-    inside = picker.window(rows, policy) if rows else []
+    inside = picker.shortlist(rows, demand, policy) if rows else []
     stages = _Stages(
         demand=demand,
         now=now,
@@ -115,7 +128,7 @@ def explain(
         running=_ids(running),
         scores={id(row.record): row for row in rows},
         inside={id(row.record) for row in inside},
-        limit=picker.window_limit(rows, policy) if rows else 0.0,
+        limit=picker.shortlist_limit(rows, demand, policy) if rows else 0.0,
     )
     return tuple(_explanation(record, stages) for record in table)
 
@@ -176,10 +189,19 @@ def _judged(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
 
 def _not_serving(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
     status = record.report.status
+    if record.report.serves(stages.demand.bucket):
+        return Verdict.SPARE, _spare(record, stages)
     if status is EndpointStatus.ONLINE:
         text = f"the control plane says it cannot reach {stages.demand.bucket}"
         return Verdict.CUT_OFF, f"{text}; asked only if no node can"
     return Verdict.OFFLINE, f"the control plane says it is {status.value}; asked only if no node is online"
+
+
+def _spare(record: EndpointRecord, stages: _Stages) -> str:
+    text = f"not among the {len(stages.serving)} endpoints that this client uses"
+    if not record.breaker.admits(stages.now):
+        return f"{text}: it is out ({record.breaker.reason})"
+    return f"{text}: others are nearer, or were drawn; it steps in when one of them fails"
 
 
 def _not_admitted(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:

@@ -44,7 +44,12 @@ class Limiter:
         # Requests admitted in each slice of the window, used in turn; `_slot` is the latest slice.
         self._width = policy.limiter_window / _SLICES
         self._admitted = [0] * _SLICES
-        self._slot = 0
+        self._slot = -1 << 62
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there ever was a reason to wait."""
+        return self.rate is not None
 
     def wait(self, now: float) -> float:
         """Seconds until a request may go; 0 means now. Asking changes nothing but the refill."""

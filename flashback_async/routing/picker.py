@@ -8,7 +8,7 @@ Each stage protects from something of its own; see `RoutingPolicy` for the numbe
 4. budgeted   with a token of their rate limit; if none, wait for the soonest
 5. warm       proven ones, and new ones without a request in flight
 6. score      floor + excess, the excess scaled with load; silence counts as latency
-7. window     as good as the best, within the noise
+7. shortlist  as good as the best, within the noise (or within `read_slo`, if that is set)
 8. choose     the less loaded of two at random
 """
 
@@ -17,11 +17,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.routing.attempt import Wait
+from flashback_async.routing.endpoint import OperationKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from flashback_async.routing.endpoint import OperationKind
     from flashback_async.routing.policy import RoutingPolicy
     from flashback_async.routing.record import EndpointRecord
 
@@ -45,15 +45,21 @@ class Demand(NamedTuple):
 
 
 class Scored:
-    """An endpoint with what it is expected to cost in seconds: `base` when idle, `score` under its load."""
+    """An endpoint with what it is expected to cost in seconds: `base` when idle, `score` under its load.
 
-    __slots__ = ("base", "deviation", "record", "score")
+    Both include `body`, what a large one takes once it flows.
+    """
 
-    def __init__(self, record: EndpointRecord, base: float, score: float, deviation: float) -> None:
+    __slots__ = ("base", "body", "deviation", "record", "score")
+
+    def __init__(
+        self, record: EndpointRecord, base: float, score: float, deviation: float, body: float = 0.0
+    ) -> None:
         self.record = record
         self.base = base
         self.score = score
         self.deviation = deviation
+        self.body = body
 
 
 def pick(
@@ -70,8 +76,8 @@ def pick(
         return running
     if len(running) == 1:
         return running[0]
-    rows = scored(warm(running, demand.kind), demand, now, policy)
-    return choose(window(rows, policy), random)
+    rows = shortlist(scored(warm(running, demand.kind), demand, now, policy), demand, policy)
+    return choose([row.record for row in rows], random)
 
 
 def best(
@@ -146,12 +152,35 @@ def scored(records: Records, demand: Demand, now: float, policy: RoutingPolicy) 
         silence = record.silence(now)
         if silence > max(policy.silence_minimum, policy.silence_factor * score):
             base = score = silence
-        if rates:
-            body = size / rates[id(record)]
-            base += body
-            score += body
-        rows.append(Scored(record, base, score, deviation))
+        body = size / rates[id(record)] if rates else 0.0
+        rows.append(Scored(record, base + body, score + body, deviation, body))
     return rows
+
+
+def shortlist(rows: list[Scored], demand: Demand, policy: RoutingPolicy) -> list[Scored]:
+    """Stage 7: those that meet the objective for first bytes, where one is set; else the window.
+
+    Of large bodies the objective says only half: among those that meet it, the window decides.
+    """
+    slo = slo_of(demand.kind, policy)
+    meeting = [row for row in rows if row.score - row.body <= slo]
+    if meeting and not any(row.body for row in meeting):
+        return meeting
+    return window(meeting or rows, policy)
+
+
+def shortlist_limit(rows: list[Scored], demand: Demand, policy: RoutingPolicy) -> float:
+    """The highest score (seconds) that `shortlist` lets in."""
+    slo = slo_of(demand.kind, policy)
+    meeting = [row for row in rows if row.score - row.body <= slo]
+    if meeting and not any(row.body for row in meeting):
+        return slo
+    return window_limit(meeting or rows, policy)
+
+
+def slo_of(kind: OperationKind, policy: RoutingPolicy) -> float:
+    """The objective for first bytes of that kind in seconds; below zero where there is none."""
+    return policy.read_slo if kind is OperationKind.READ and policy.read_slo > 0 else -1.0
 
 
 def window(rows: list[Scored], policy: RoutingPolicy) -> list[Scored]:
@@ -167,26 +196,26 @@ def window(rows: list[Scored], policy: RoutingPolicy) -> list[Scored]:
 def window_limit(rows: list[Scored], policy: RoutingPolicy) -> float:
     """The highest score (seconds) that counts as equal to the best: the noise decides how far above it."""
     best = min(rows, key=_base)
-    width = max(
-        policy.window_minimum,
-        policy.window_share * best.base,
-        policy.window_deviations * best.deviation,
-    )
-    return best.base + width
+    return best.base + width(best.base, best.deviation, policy)
 
 
-def choose(rows: list[Scored], random: Callable[[], float]) -> EndpointRecord:
+def width(base: float, deviation: float, policy: RoutingPolicy) -> float:
+    """Seconds above the best that count as equal to it."""
+    return max(policy.window_minimum, policy.window_share * base, policy.window_deviations * deviation)
+
+
+def choose(records: Records, random: Callable[[], float]) -> EndpointRecord:
     """Stage 8: power of two choices by load; a tie is decided by chance."""
-    count = len(rows)
+    count = len(records)
     if count == 1:
-        return rows[0].record
+        return records[0]
     first = min(int(random() * count), count - 1)
     second = min(int(random() * (count - 1)), count - 2)
     if second >= first:
         second += 1
-    one, other = rows[first].record, rows[second].record
+    one, other = records[first], records[second]
     # The order of a random pair is itself random, so "first on a tie" favours nobody.
-    return one if one.load <= other.load else other
+    return one if one.in_flight + one.streaming <= other.in_flight + other.streaming else other
 
 
 def _rates(records: Records, kind: OperationKind) -> dict[int, float]:

@@ -39,6 +39,12 @@ class RoutingPolicy:
         bucket_limit: buckets per endpoint with figures of their own; the least recently used one goes.
         small_body: larger uploads tell nothing of latency, and their silence is judged by progress.
         large_body: bodies from here on tell throughput, and sizes from here on are weighed with it.
+        read_slo: first byte of a read that is good enough: endpoints within it share the reads, and one that
+            leaves it is left; 0: none, and only the best will do.
+        subset_from: with so many eligible endpoints, a client uses a subset of them; 0: never.
+        subset_near: how many of the nearest are in it.
+        subset_drawn: how many more are drawn, differently by each client (rendezvous hash, gRPC A68).
+        subset_time: a subset is drawn anew after so long at the latest, for distances become known.
         panic_share: if fewer of the eligible endpoints admit a call, breakers are ignored (Envoy).
         breaker_consecutive: faults in a row that open a breaker (Envoy, Finagle).
         breaker_share: share of faults in the window that opens it (Linkerd).
@@ -89,6 +95,11 @@ class RoutingPolicy:
     bucket_limit: int = 64
     small_body: int = 64 * KIB
     large_body: int = MIB
+    read_slo: float = 0.0
+    subset_from: int = 20
+    subset_near: int = 6
+    subset_drawn: int = 6
+    subset_time: float = 2.0
     panic_share: float = 0.5
     breaker_consecutive: int = 5
     breaker_share: float = 0.5
@@ -134,3 +145,8 @@ class RoutingPolicy:
         for name in ("decay_time", "limiter_window", "limiter_minimum", "hedge_window"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be above 0")
+        if self.subset_from and self.subset_near + self.subset_drawn < 1:
+            raise ConfigurationError(
+                f"RoutingPolicy.subset_near={self.subset_near!r} and subset_drawn={self.subset_drawn!r} "
+                "leave no endpoint; give at least 1 in all, or subset_from=0"
+            )

@@ -45,6 +45,7 @@ class EndpointRecord:
         "silent_since",
         "streaming",
         "throttled",
+        "weight",
         "writes",
     )
 
@@ -59,6 +60,8 @@ class EndpointRecord:
         self.throttled = 0
         self.probe_rtt: float | None = None
         self.probe_failed = False
+        # Its rank among the endpoints that a client draws, see `subset`.
+        self.weight: int | None = None
         self.probed_at: float | None = None
         self._policy = policy
         self.reads = Figures(policy)

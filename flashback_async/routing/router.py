@@ -17,6 +17,7 @@ from flashback_async.routing.endpoint import OperationKind
 from flashback_async.routing.explain import Explanation, explain
 from flashback_async.routing.hedge import Hedges
 from flashback_async.routing.journal import Journal
+from flashback_async.routing.lineup import Lineups
 from flashback_async.routing.outcome import Outcome
 from flashback_async.routing.policy import RoutingPolicy
 from flashback_async.routing.retry import RetryBudget, backoff
@@ -53,6 +54,7 @@ class Router:
         self._streaming = 0
         self._hedges = Hedges(self.policy)
         self._journal = Journal()
+        self._lineups = Lineups(self.policy, random)
 
     def apply_discovery(self, reports: Iterable[EndpointReport], *, now: float) -> None:
         """Swap in every endpoint known now; survivors keep their statistics, a missing one leaves."""
@@ -60,18 +62,22 @@ class Router:
         with self._lock:
             self._table, events = self._table.updated(news, now=now, policy=self.policy, random=self._random)
             self._journal.extend(events)
+            self._lineups.clear()
 
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
 
-        A failure touches no breaker: it says less than a request that succeeds. The first success after a
-        failure lets an open breaker admit its trial at once: the endpoint was away, and it is back.
+        A failure touches no breaker: it says less than a request that succeeds. A success lets an open
+        breaker admit its trial at once if it is the first one after a failure (the endpoint was away, and is
+        back), or if errors opened the breaker: then a trial costs its request little, and a node that was
+        restarted need not wait for up to a minute. After timeouts the open time is kept.
         """
         with self._lock:
             record = self._table.records.get(endpoint_id)
             if record is not None:
-                if record.probe_failed and rtt is not None:
+                if rtt is not None and (record.probe_failed or record.breaker.fails_fast):
                     record.breaker.hasten(now)
+                    self._lineups.clear()
                 record.probe_rtt = rtt
                 record.probed_at = now
                 record.probe_failed = rtt is None
@@ -103,12 +109,17 @@ class Router:
             NoEndpointAvailableError: the table is empty, or `only` is not in it.
         """
         with self._lock:
-            table = self._table.all() if only is None else self._table.only(only)
-            demand = picker.Demand(bucket, kind, tried, size)
-            found = picker.pick(table, demand, now=now, policy=self.policy, random=self._random)
+            found: EndpointRecord | Wait
+            if only is None:
+                lineup = self._lineups.of(self._table, bucket, kind, now)
+                found = lineup.pick(tried, size, now=now, random=self._random)
+            else:
+                (found,) = self._table.only(only)
+                wait = found.limiter.wait(now)
+                found = Wait(wait) if wait > 0 else found
             if isinstance(found, Wait):
                 return found
-            return self._enter(found, demand, now)
+            return self._enter(found, bucket, kind, size, now)
 
     def hedge_delay(self, attempt: Attempt, *, now: float) -> float | None:
         """Seconds after which a hedge may race it, None: never. Ask once per attempt: the budget counts."""
@@ -125,7 +136,7 @@ class Router:
         with self._lock:
             demand = picker.Demand(late.bucket, late.kind, tried, size)
             found = self._hedges.pick(self._table.rows, late, demand, now=now, random=self._random)
-            return None if found is None else self._enter(found, demand, now)
+            return None if found is None else self._enter(found, late.bucket, late.kind, size, now)
 
     def best(self, bucket: str | None, kind: OperationKind, *, now: float) -> Endpoint:
         """The endpoint with the lowest score now; takes nothing and changes nothing.
@@ -134,9 +145,8 @@ class Router:
             NoEndpointAvailableError: the table is empty.
         """
         with self._lock:
-            demand = picker.Demand(bucket, kind)
-            found = picker.best(self._table.all(), demand, now=now, policy=self.policy)
-            return found.report.endpoint
+            lineup = self._lineups.of(self._table, bucket, kind, now)
+            return lineup.best(now=now).report.endpoint
 
     def settle(
         self,
@@ -263,7 +273,9 @@ class Router:
         The arguments are those of `acquire`. An empty table is explained by an empty tuple.
         """
         with self._lock:
-            return explain(self._table.rows, picker.Demand(bucket, kind, tried, size), now, self.policy)
+            table = self._table.rows
+            serving = self._lineups.of(self._table, bucket, kind, now).serving if table else ()
+            return explain(table, serving, picker.Demand(bucket, kind, tried, size), now, self.policy)
 
     def pay_for_retry(self, outcome: Outcome) -> int | None:
         """Take one retry after `outcome` from the shared budget: the amount, None when it is exhausted."""
@@ -297,24 +309,31 @@ class Router:
                 hedge_budget=self._hedges.available(now),
             )
 
-    def _enter(self, record: EndpointRecord, demand: picker.Demand, now: float) -> Attempt:
-        before = record.breaker.state
-        permit = record.breaker.permit(now)
-        self._note_breaker(record, before, now)
-        kind, size = demand.kind, demand.size
+    def _enter(
+        self, record: EndpointRecord, bucket: str | None, kind: OperationKind, size: int | None, now: float
+    ) -> Attempt:
+        breaker = record.breaker
+        before = breaker.state
+        permit = breaker.permit(now)
+        if permit.trial:
+            self._moved(record, before, now)
         is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
-        attempt = Attempt(record, permit, bucket=demand.bucket, kind=kind, is_quick=is_quick, started=now)
+        attempt = Attempt(record, permit, bucket, kind, is_quick, now)
         record.enter(attempt, now)
         self._in_flight += 1
         return attempt
 
     def _record(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
-        before = record.breaker.state
-        record.breaker.record(permit, outcome, now)
-        if before is BreakerState.HALF_OPEN and record.breaker.state is BreakerState.CLOSED:
-            record.forgive(now)
-        self._note_breaker(record, before, now)
+        breaker = record.breaker
+        before = breaker.state
+        breaker.record(permit, outcome, now)
+        if breaker.state is not before or permit.trial:
+            if before is BreakerState.HALF_OPEN and breaker.state is BreakerState.CLOSED:
+                record.forgive(now)
+            self._moved(record, before, now)
 
-    def _note_breaker(self, record: EndpointRecord, before: BreakerState, now: float) -> None:
+    def _moved(self, record: EndpointRecord, before: BreakerState, now: float) -> None:
+        """A breaker, or the trial of one, is not where it was."""
+        self._lineups.clear()
         if record.breaker.state is not before and self._table.holds(record):
             self._journal.breaker_moved(record, before, now)

@@ -590,9 +590,9 @@ def test_a_failed_probe_drops_the_prior_and_touches_no_breaker():
 def test_the_first_good_probe_after_a_failed_one_hastens_the_trial():
     """The endpoint was away and is back: its open breaker admits the trial at once, and only that."""
     fleet = Fleet("a", "b")
-    fleet.trip("a", now=10.0)
+    fleet.run("a", TIMEOUT, now=10.0, times=5)
     fleet.router.record_probe("a", 0.010, now=10.1)
-    assert fleet.at("a", now=10.1).retry_in == pytest.approx(0.9), "a good probe alone says nothing new"
+    assert fleet.at("a", now=10.1).retry_in == pytest.approx(0.9), "a trial may cost a request seconds"
     fleet.router.record_probe("a", None, now=10.2)
     assert fleet.at("a", now=10.2).retry_in == pytest.approx(0.8)
     fleet.router.record_probe("a", 0.010, now=10.3)
@@ -600,6 +600,18 @@ def test_the_first_good_probe_after_a_failed_one_hastens_the_trial():
     assert (shown.breaker, shown.retry_in) == (OPEN, 0.0)
     assert fleet.ask("a", now=10.3)
     assert fleet.at("a", now=10.3).breaker is HALF_OPEN
+
+
+def test_a_good_probe_hastens_the_trial_where_errors_opened_the_breaker():
+    """A trial that fails fast costs little: a node that answers the probe gets one, however long it was out."""
+    fleet = Fleet("a", "b")
+    fleet.trip("a", now=10.0)
+    fleet.router.record_probe("a", 0.010, now=10.1)
+    shown = fleet.at("a", now=10.1)
+    assert (shown.breaker, shown.retry_in) == (OPEN, 0.0)
+    fleet.run("a", TIMEOUT, now=10.1)
+    fleet.router.record_probe("a", 0.010, now=10.2)
+    assert fleet.at("a", now=10.2).retry_in == pytest.approx(1.9), "now a trial would cost a request seconds"
 
 
 def test_a_probe_of_a_stranger_is_ignored():
