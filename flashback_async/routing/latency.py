@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import exp
+from math import exp, log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flashback_async.routing.policy import RoutingPolicy
+
+
+# Seconds; a fine of less changes no pick.
+_NOTHING = 1e-5
 
 
 class LatencyFigure:
@@ -28,7 +32,8 @@ class LatencyFigure:
     Attributes:
         floor: least of the last samples, None before the first one.
         shifted_floor: the same without the published legs; None where no sample has one.
-        raised: the excess when it was last updated.
+        raised: the excess when it was last updated, as far as it was measured.
+        fine: the excess that the last failure was given, whatever it took; 0: none that matters.
         usual: what the excess fades to.
         updated: when the excess was last updated, None before the first time.
         deviation: mean deviation of a sample from what was expected.
@@ -36,12 +41,15 @@ class LatencyFigure:
     """
 
     __slots__ = (
+        "_fade_time",
+        "_fined_at",
         "_legs",
         "_ordered",
         "_policy",
         "_same_leg",
         "_samples",
         "deviation",
+        "fine",
         "floor",
         "outcomes",
         "raised",
@@ -60,6 +68,9 @@ class LatencyFigure:
         self._same_leg = 0
         self.shifted_floor: float | None = None
         self.raised = 0.0
+        self.fine = 0.0
+        self._fined_at = 0.0
+        self._fade_time = policy.penalty_time
         self.usual = 0.0
         self.updated: float | None = None
         self.floor: float | None = None
@@ -73,6 +84,8 @@ class LatencyFigure:
         twin._ordered, twin._same_leg = self._ordered.copy(), self._same_leg  # its own class
         twin.shifted_floor, twin.floor = self.shifted_floor, self.floor
         twin.raised, twin.usual, twin.updated = self.raised, self.usual, self.updated
+        twin.fine, twin._fined_at = self.fine, self._fined_at  # its own class
+        twin._fade_time = self._fade_time  # its own class
         twin.deviation, twin.outcomes = self.deviation, self.outcomes
         return twin
 
@@ -83,11 +96,12 @@ class LatencyFigure:
         return max(0.0, self.shifted_floor + published)
 
     def excess(self, now: float) -> float:
-        """The excess at `now`: what was last known, faded to what is usual here."""
-        if self.updated is None:
-            return 0.0
-        faded = exp(-max(0.0, now - self.updated) / self._policy.decay_time)
-        return self.usual + (self.raised - self.usual) * faded
+        """The excess at `now`: what was measured, faded to what is usual, or what is left of a fine."""
+        excess = self._measured(now)
+        if self.fine:
+            left = self.fine * exp(-max(0.0, now - self._fined_at) / self._fade_time)
+            return max(excess, left)
+        return excess
 
     def observe(self, first_byte: float, now: float, *, published: float | None = None) -> None:
         """Learn from one answer that took `first_byte` seconds to its headers."""
@@ -96,17 +110,19 @@ class LatencyFigure:
         ordered = self._ordered
         floor = self.floor = ordered[0]
         updated = self.updated
-        if updated is None:
-            elapsed, excess = policy.smoothing_time, 0.0
-        else:
-            elapsed = now - updated if now > updated else 0.0
-            excess = self.usual + (self.raised - self.usual) * exp(-elapsed / policy.decay_time)
+        elapsed = policy.smoothing_time if updated is None else max(0.0, now - updated)
+        excess = self._measured(now)
         weight = self._weight(elapsed)
         error = first_byte - floor - excess
         self.deviation += weight * (abs(error) - self.deviation)
         raised = excess + weight * error
         self.raised = 0.0 if raised < 0.0 else min(policy.penalty_limit, raised)
         self.updated = now
+        if self.fine:
+            # Good answers wear it off, as they would an excess that was measured.
+            left = self._fined(now) * (1.0 - weight)
+            self.fine = left if left > _NOTHING else 0.0
+            self._fined_at = now
         usual, most = ordered[len(ordered) // 2] - floor, policy.usual_share * policy.window_minimum
         self.usual = min(usual, most)
 
@@ -123,17 +139,42 @@ class LatencyFigure:
             self.raised = max(excess, min(policy.penalty_limit, excess + self._weight(since) * error))
             self.updated = now
 
-    def penalise(self, elapsed: float, now: float) -> None:
-        """A failure after `elapsed` seconds: it must not look faster than an answer."""
+    def penalise(self, elapsed: float, now: float, *, failing: int = 1) -> None:
+        """A failure after `elapsed` seconds: it must not look faster than an answer.
+
+        What it took is measured, and fades like any excess. The rest is a fine, which fades sooner: it stands
+        for nothing but the wish to look elsewhere for a while. The more endpoints are `failing`, the longer:
+        each time that one is asked again may cost a request, and those add up.
+        """
         policy = self._policy
-        least = min(policy.penalty_limit, max(policy.penalty, elapsed))
-        self.raised = max(self.excess(now), least)
+        self.raised = max(self._measured(now), min(policy.penalty_limit, elapsed))
         self.updated = now
+        self.fine = min(policy.penalty_limit, policy.penalty)
+        self._fined_at = now
+        self._fade_time = policy.penalty_time * max(1.0, failing / 2)
+
+    def fined_until(self) -> float:
+        """When what is left of the fine is not worth a window any more (seconds)."""
+        lasting = self.fine / self._policy.window_minimum
+        return self._fined_at + self._fade_time * log(lasting) if lasting > 1 else self._fined_at
 
     def forgive(self, now: float) -> None:
         """The endpoint has proved healthy after a failure: what was learned from failures is void."""
         self.raised = self.usual
         self.updated = now
+        self.fine = 0.0
+
+    def _fined(self, now: float) -> float:
+        return self.fine * exp(min(0.0, self._fined_at - now) / self._fade_time)
+
+    def _measured(self, now: float) -> float:
+        updated = self.updated
+        if updated is None:
+            return 0.0
+        usual = self.usual
+        if now <= updated:
+            return usual + (self.raised - usual)
+        return usual + (self.raised - usual) * exp((updated - now) / self._policy.decay_time)
 
     def _remember(self, first_byte: float, leg: float | None) -> None:
         samples, ordered, legs = self._samples, self._ordered, self._legs

@@ -135,6 +135,8 @@ class Lineup:
                 excess = figure.usual
                 above = figure.raised - excess
                 excess += above * exp((updated - now) / decay) if now > updated else above
+                if figure.fine:
+                    excess = figure.excess(now)
             base = score = floor + excess
             share = (record.in_flight + record.streaming + 1) / crowd
             if share > 1.0:
@@ -146,13 +148,14 @@ class Lineup:
             scores.append(score)
             if base < least:
                 least, deviation = base, figure.deviation
-        limit = least + picker.width(least, deviation, policy)
-        lowest = min(scores)
-        if lowest <= self._slo:
-            limit = self._slo
-        elif lowest > limit:
-            return [entries[scores.index(lowest)][0]]
+        limit = self._limit(min(scores), least, deviation)
         return [entry[0] for entry, score in zip(entries, scores, strict=True) if score <= limit]
+
+    def _limit(self, lowest: float, least: float, deviation: float) -> float:
+        """The highest score that counts as equal to the best."""
+        if lowest <= self._slo:
+            return self._slo
+        return max(lowest, least + picker.width(least, deviation, self._policy))
 
     def _by_stages(self, entries: list[Entry], now: float) -> list[EndpointRecord]:
         demand = picker.Demand(self._bucket, self._kind)

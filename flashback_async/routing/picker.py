@@ -189,8 +189,8 @@ def window(rows: list[Scored], policy: RoutingPolicy) -> list[Scored]:
     The window stands on the best when idle. Its load can push an endpoint out, but must not widen the window:
     a burst on the near nodes would let far ones in, at the cost of a fifth of the 99th percentile.
     """
-    limit = window_limit(rows, policy)
-    return [row for row in rows if row.score <= limit] or [min(rows, key=_score)]
+    limit = max(window_limit(rows, policy), min(row.score for row in rows))
+    return [row for row in rows if row.score <= limit]
 
 
 def window_limit(rows: list[Scored], policy: RoutingPolicy) -> float:

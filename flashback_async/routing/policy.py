@@ -29,8 +29,9 @@ class RoutingPolicy:
         decay_time: an excess nobody confirms fades with this time constant.
         usual_share: what an excess fades to is at most this share of the narrowest window, so that an
             endpoint that was slow for long can come back.
-        penalty: least excess after a failure, so that fast errors do not look fast; 0.25 s is forgiven
-            in about 6 s, 1 s would take 34 s for the same tail.
+        penalty: least excess after a failure, so that fast errors do not look fast.
+        penalty_time: it fades with this time constant: what a failure is given is no measurement, and an
+            endpoint that has recovered is asked again within 10 s.
         penalty_limit: largest excess.
         silence_minimum: nothing completed for so long while requests wait: the endpoint is silent.
         silence_factor: the same as a multiple of its score.
@@ -87,6 +88,7 @@ class RoutingPolicy:
     decay_time: float = 10.0
     usual_share: float = 0.5
     penalty: float = 0.25
+    penalty_time: float = 4.0
     penalty_limit: float = 5.0
     silence_minimum: float = 0.15
     silence_factor: float = 4.0
@@ -142,7 +144,7 @@ class RoutingPolicy:
         for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be at least 1")
-        for name in ("decay_time", "limiter_window", "limiter_minimum", "hedge_window"):
+        for name in ("decay_time", "penalty_time", "limiter_window", "limiter_minimum", "hedge_window"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be above 0")
         if self.subset_from and self.subset_near + self.subset_drawn < 1:

@@ -11,10 +11,11 @@ from flashback_async.routing.limiter import Limiter
 from flashback_async.routing.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flashback_async.routing.attempt import Attempt
     from flashback_async.routing.endpoint import EndpointReport
+    from flashback_async.routing.latency import LatencyFigure
     from flashback_async.routing.policy import RoutingPolicy
 
 
@@ -32,6 +33,7 @@ class EndpointRecord:
     __slots__ = (
         "_policy",
         "breaker",
+        "failing_until",
         "failures",
         "in_flight",
         "limiter",
@@ -57,6 +59,8 @@ class EndpointRecord:
         self.streaming = 0
         self.requests = 0
         self.failures = 0
+        # Counts as failing so long, when others fail.
+        self.failing_until = float("-inf")
         self.throttled = 0
         self.probe_rtt: float | None = None
         self.probe_failed = False
@@ -140,8 +144,10 @@ class EndpointRecord:
         now: float,
         first_byte: float | None,
         at_least: float | None = None,
+        *,
+        failing: int = 1,
     ) -> None:
-        """Count a settled attempt and take its figures."""
+        """Count a settled attempt and take its figures; `failing`: endpoints that fail at the moment."""
         if outcome is not Outcome.CANCELLED:
             self.requests += 1
             self.failures += outcome.is_fault
@@ -149,18 +155,37 @@ class EndpointRecord:
         elif at_least is None:
             return
         if not self._is_late(attempt):
-            self._teach(attempt, outcome, now, first_byte, at_least)
+            figures = self.figures(attempt.kind).touched(attempt.bucket)
+            if outcome is Outcome.CANCELLED:
+                for figure in figures:
+                    figure.observe_at_least(at_least or 0.0, now)
+            elif outcome.is_fault:
+                elapsed = now - attempt.started if first_byte is None else first_byte
+                self._penalise(figures, elapsed, now, failing)
+            else:
+                self._teach(figures, attempt, outcome, now, first_byte)
 
-    def learn_body(self, attempt: Attempt, outcome: Outcome, now: float, size: int, seconds: float) -> None:
+    def learn_body(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        now: float,
+        size: int,
+        seconds: float,
+        *,
+        failing: int = 1,
+    ) -> None:
         """Count a body that ended and take its figures."""
         self.failures += outcome.is_fault
         if self._is_late(attempt):
             return
+        figures = self.figures(attempt.kind)
         if outcome.is_fault:
-            for figure in self.figures(attempt.kind).touched(attempt.bucket):
-                figure.penalise(0.0, now)
+            for figure in figures.touched(attempt.bucket):
+                figure.penalise(0.0, now, failing=failing)
+            self.failing_until = figures.total.fined_until()
         elif outcome is Outcome.SUCCESS:
-            self.figures(attempt.kind).throughput.observe(size, seconds)
+            figures.throughput.observe(size, seconds)
 
     def observe(self, kind: OperationKind, first_byte: float, now: float) -> None:
         """Learn from a request that somebody else made with a client of their own."""
@@ -168,11 +193,9 @@ class EndpointRecord:
         figure.observe(first_byte, now)
         figure.outcomes += 1
 
-    def penalise(self, kind: OperationKind, now: float) -> None:
+    def penalise(self, kind: OperationKind, now: float, *, failing: int = 1) -> None:
         """Learn from a failure that somebody else saw with a client of their own."""
-        (figure,) = self.figures(kind).touched(None)
-        figure.penalise(0.0, now)
-        figure.outcomes += 1
+        self._penalise(self.figures(kind).touched(None), 0.0, now, failing)
 
     def forgive(self, now: float) -> None:
         """A trial went well: failures of before say nothing any more."""
@@ -180,19 +203,16 @@ class EndpointRecord:
             figure.forgive(now)
 
     def _teach(
-        self, attempt: Attempt, outcome: Outcome, now: float, first_byte: float | None, at_least: float | None
+        self,
+        figures: Sequence[LatencyFigure],
+        attempt: Attempt,
+        outcome: Outcome,
+        now: float,
+        first_byte: float | None,
     ) -> None:
-        figures = self.figures(attempt.kind).touched(attempt.bucket)
-        if outcome is Outcome.CANCELLED:
-            for figure in figures:
-                figure.observe_at_least(at_least or 0.0, now)
-            return
         for figure in figures:
             figure.outcomes += 1
-        if outcome.is_fault:
-            for figure in figures:
-                figure.penalise(now - attempt.started if first_byte is None else first_byte, now)
-        elif outcome.proves_alive and attempt.is_quick and first_byte is not None:
+        if outcome.proves_alive and attempt.is_quick and first_byte is not None:
             published = self.report.latency_of(attempt.bucket)
             for figure in figures:
                 sample = first_byte
@@ -200,6 +220,12 @@ class EndpointRecord:
                     # A refusal may be quicker than the work it refuses: it can only make a node look slower.
                     sample = max(sample, figure.floor + figure.excess(now))
                 figure.observe(sample, now, published=published)
+
+    def _penalise(self, figures: Sequence[LatencyFigure], elapsed: float, now: float, failing: int) -> None:
+        for figure in figures:
+            figure.outcomes += 1
+            figure.penalise(elapsed, now, failing=failing)
+        self.failing_until = figures[0].fined_until()
 
     def _is_late(self, attempt: Attempt) -> bool:
         """Whether the breaker moved since: a timeout of before must not punish an endpoint that recovered."""

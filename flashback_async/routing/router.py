@@ -69,12 +69,14 @@ class Router:
 
         A failure touches no breaker: it says less than a request that succeeds. A success lets an open
         breaker admit its trial at once if it is the first one after a failure (the endpoint was away, and is
-        back), or if errors opened the breaker: then a trial costs its request little, and a node that was
+        back: what its failures had taught is void), or if errors opened the breaker: then a trial costs its request little, and a node that was
         restarted need not wait for up to a minute. After timeouts the open time is kept.
         """
         with self._lock:
             record = self._table.records.get(endpoint_id)
             if record is not None:
+                if rtt is not None and record.probe_failed:
+                    record.forgive(now)
                 if rtt is not None and (record.probe_failed or record.breaker.fails_fast):
                     record.breaker.hasten(now)
                     self._lineups.clear()
@@ -185,7 +187,8 @@ class Router:
             if body_follows:
                 record.streaming += 1
                 self._streaming += 1
-            record.learn(attempt, outcome, now, first_byte, at_least)
+            failing = self._failing(record, now) if outcome.is_fault else 1
+            record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
             self._hedges.learn(attempt, outcome, now, first_byte, at_least)
             if outcome is Outcome.THROTTLED:
                 is_new = record.limiter.throttled(attempt.started, now, retry_after)
@@ -234,9 +237,11 @@ class Router:
                 attempt.record.streaming -= 1
                 self._streaming -= 1
             attempt.state = AttemptState.FINISHED
-            attempt.record.learn_body(attempt, outcome, now, bytes_moved, seconds)
+            record = attempt.record
+            failing = self._failing(record, now) if outcome.is_fault else 1
+            record.learn_body(attempt, outcome, now, bytes_moved, seconds, failing=failing)
             if outcome.is_fault or attempt.permit.trial:
-                self._record(attempt.record, attempt.permit, outcome, now)
+                self._record(record, attempt.permit, outcome, now)
 
     def report(
         self, endpoint_id: str, outcome: Outcome, *, now: float, first_byte: float | None = None
@@ -253,7 +258,7 @@ class Router:
             if record is None or record.breaker.state is not BreakerState.CLOSED:
                 return False
             if outcome.is_fault:
-                record.penalise(OperationKind.READ, now)
+                record.penalise(OperationKind.READ, now, failing=self._failing(record, now))
             elif outcome is Outcome.SUCCESS and first_byte is not None:
                 record.observe(OperationKind.READ, first_byte, now)
             self._record(record, record.breaker.permit(now), outcome, now)
@@ -322,6 +327,10 @@ class Router:
         record.enter(attempt, now)
         self._in_flight += 1
         return attempt
+
+    def _failing(self, record: EndpointRecord, now: float) -> int:
+        """How many endpoints fail at the moment, this one included."""
+        return 1 + sum(other.failing_until > now for other in self._table.rows if other is not record)
 
     def _record(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
         breaker = record.breaker

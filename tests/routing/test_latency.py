@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log
 from random import Random
 
 import pytest
@@ -114,6 +114,24 @@ def test_a_penalty_may_be_limited_below_itself():
     assert tested.excess(0.0) == 1.0
 
 
+@pytest.mark.parametrize(("failing", "seconds"), [(1, 4.0), (2, 4.0), (4, 8.0), (12, 24.0)])
+def test_a_fine_fades_sooner_than_what_was_measured(failing, seconds):
+    """The 0.25 s of a fast failure are gone within seconds; the more endpoints fail, the longer they last."""
+    tested = figure(0.010)
+    tested.penalise(0.001, 10.0, failing=failing)
+    assert tested.excess(10.0) == 0.25
+    assert tested.excess(9.0) == 0.25
+    assert tested.excess(10.0 + seconds) == pytest.approx(0.25 * exp(-1))
+    assert tested.fined_until() == pytest.approx(10.0 + seconds * log(0.25 / 0.015))
+
+
+def test_without_a_fine_there_is_nothing_to_wait_for():
+    """A policy may do without: a failure then costs what it took, and is over at once for the others."""
+    tested = figure(0.010, policy=RoutingPolicy(penalty=0.0))
+    tested.penalise(0.5, 10.0)
+    assert (tested.excess(10.0), tested.fined_until()) == (0.5, 10.0)
+
+
 def test_good_answers_wear_a_penalty_off():
     """With good answers every 100 ms, a penalty of 0.25 s is down to 15 ms within six seconds."""
     tested = figure(0.010)
@@ -221,25 +239,33 @@ def test_it_agrees_with_the_formulas_written_out(seed):
     """On random samples and pauses every figure equals the definitions of the specification, recomputed."""
     dice = Random(seed)
     tested, samples, excess, usual, deviation, now = figure(), [], 0.0, 0.0, 0.0, 0.0
+    fine, fading = 0.0, 4.0
     for _ in range(400):
         pause = dice.choice([0.0, 0.001, 0.02, 0.3, 7.0])
         now += pause
         faded = usual + (excess - usual) * exp(-pause / 10)
+        fine *= exp(-pause / fading)
         if dice.random() < 0.2:
             elapsed = dice.choice([0.0, 0.5, 9.0])
-            tested.penalise(elapsed, now)
-            excess = max(faded, min(5.0, max(0.25, elapsed)))
+            failing = dice.choice([1, 2, 3, 6])
+            tested.penalise(elapsed, now, failing=failing)
+            excess, fine, fading = (
+                max(faded, min(5.0, elapsed)),
+                0.25,
+                {1: 4.0, 2: 4.0, 3: 6.0, 6: 12.0}[failing],
+            )
         else:
             sample = dice.lognormvariate(-4, 1)
-            alpha = 0.2 if tested.floor is None and not excess else min(0.2, 1 - exp(-pause / 0.25))
+            alpha = 0.2 if tested.floor is None and not fine else min(0.2, 1 - exp(-pause / 0.25))
             samples = [*samples, sample][-16:]
             error = sample - min(samples) - faded
             deviation = (1 - alpha) * deviation + alpha * abs(error)
             excess = min(5.0, max(0.0, faded + alpha * error))
             usual = min(sorted(samples)[len(samples) // 2] - min(samples), 0.5 * 0.015)
+            fine *= 1 - alpha
             tested.observe(sample, now)
             assert tested.floor == min(samples)
-        assert tested.excess(now) == pytest.approx(excess)
+        assert tested.excess(now) == pytest.approx(max(excess, fine), abs=1e-5)
         assert tested.deviation == pytest.approx(deviation)
 
 

@@ -15,7 +15,7 @@ NAMES = [item.name for item in fields(RoutingPolicy)]
 WHOLE = [item.name for item in fields(RoutingPolicy) if isinstance(item.default, int)]
 SHARES = [name for name in NAMES if name.endswith(("_share", "_jitter"))]
 AT_LEAST_ONE = ["floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"]
-ABOVE_ZERO = ["decay_time", "limiter_window", "limiter_minimum", "hedge_window"]
+ABOVE_ZERO = ["decay_time", "penalty_time", "limiter_window", "limiter_minimum", "hedge_window"]
 
 
 def test_the_defaults_are_the_documented_numbers():
@@ -30,6 +30,7 @@ def test_the_defaults_are_the_documented_numbers():
         "decay_time": 10.0,
         "usual_share": 0.5,
         "penalty": 0.25,
+        "penalty_time": 4.0,
         "penalty_limit": 5.0,
         "silence_minimum": 0.15,
         "silence_factor": 4.0,

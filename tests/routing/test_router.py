@@ -602,6 +602,19 @@ def test_the_first_good_probe_after_a_failed_one_hastens_the_trial():
     assert fleet.at("a", now=10.3).breaker is HALF_OPEN
 
 
+def test_the_first_good_probe_after_a_failed_one_voids_what_failures_taught():
+    """Two timeouts open no breaker, but are remembered for a minute; not once the endpoint is known to be back."""
+    fleet = Fleet("a", "b")
+    fleet.know("a", 0.010)
+    fleet.run("a", TIMEOUT, now=1.0, times=2, first_byte=5.0)
+    fleet.router.record_probe("a", 0.010, now=1.5)
+    assert fleet.at("a", now=1.5).read_latency > 4.0
+    fleet.router.record_probe("a", None, now=2.0)
+    assert fleet.at("a", now=2.0).read_latency > 4.0
+    fleet.router.record_probe("a", 0.010, now=3.0)
+    assert fleet.at("a", now=3.0).read_latency == 0.010
+
+
 def test_a_good_probe_hastens_the_trial_where_errors_opened_the_breaker():
     """A trial that fails fast costs little: a node that answers the probe gets one, however long it was out."""
     fleet = Fleet("a", "b")
