@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from simulation.race import Result
 
-TAIL = 0.20
 FAILED_ATTEMPTS = 0.001
 THROTTLED = 0.02
+SHARED_FAILED = 0.001
 RECOVERY = 15.0
 IMBALANCE = 1.3
 
@@ -21,10 +21,13 @@ def violations(ours: Result, oracle: Result) -> Iterator[str]:
     """Every gate that `ours` misses, in words; nothing when all hold."""
     scenario = ours.scenario
     tail, bound = ours.quantile(0.99), oracle.quantile(0.99)
-    if not scenario.bound and tail > bound * (1 + TAIL):
-        yield f"p99 {tail * 1e3:.1f} ms is more than {TAIL:.0%} above the oracle's {bound * 1e3:.1f} ms"
-    if ours.failed > oracle.failed:
-        yield f"{ours.failed} requests failed"
+    if scenario.tail is not None and tail > bound * (1 + scenario.tail):
+        over = f"more than {scenario.tail:.0%} above the oracle's {bound * 1e3:.1f} ms"
+        yield f"p99 {tail * 1e3:.1f} ms is {over}"
+    # Where others use up a limit that a client cannot see, three 429s in a row cannot be ruled out.
+    allowed = SHARED_FAILED * ours.requests if scenario.shared_address else oracle.failed
+    if ours.failed > allowed:
+        yield f"{ours.failed} requests failed, {allowed:.0f} are allowed"
     if ours.failed_attempt_share > FAILED_ATTEMPTS:
         yield f"{ours.failed_attempt_share:.3%} of the attempts failed, {FAILED_ATTEMPTS:.1%} are allowed"
     if scenario.key == "S15" and ours.throttled_share > THROTTLED:

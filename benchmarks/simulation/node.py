@@ -183,6 +183,8 @@ class Node:
         plan = self.plan
         if plan.service == "exponential":
             drawn = self._random.expovariate(1 / plan.mean)
+        elif plan.service == "constant":
+            drawn = plan.mean
         else:
             sigma = 0.5
             drawn = self._random.lognormvariate(log(plan.mean) - sigma * sigma / 2, sigma)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from simulation.node import Fault, NodePlan
 
@@ -28,6 +28,9 @@ class Scenario:
         outage: (start, stop) in which discovery fails.
         shared_address: whether all clients count as one address.
         bound: whether the oracle bounds what a router can do here; else why it does not.
+        tail: how far above the oracle's the 99th percentile may be, as a share; None: anything.
+        balanced: whether no node may have much more than its share.
+        gate_detect: seconds within which the bad nodes must be left.
     """
 
     key: str
@@ -44,9 +47,9 @@ class Scenario:
     outage: tuple[float, float] | None = None
     shared_address: bool = False
     bound: str = ""
+    tail: float | None = 0.20
     balanced: bool = False
     gate_detect: float | None = None
-    tags: tuple[str, ...] = field(default=())
 
 
 def wan(
@@ -224,6 +227,7 @@ def all_scenarios(length: float = 1.0) -> tuple[Scenario, ...]:
             nodes=tuple(NodePlan(rtt=rtt, rate=10.0) for rtt in WAN),
             rate=60.0,
             duration=6 * steady,
+            tail=None,
             bound="the oracle knows the limits; each must be learned from its first 429",
         ),
         Scenario(
@@ -252,6 +256,7 @@ def all_scenarios(length: float = 1.0) -> tuple[Scenario, ...]:
             duration=6 * steady,
             clients=8,
             shared_address=True,
+            tail=None,
             bound="the oracle knows what the other clients took; each client learns its share by 429s",
         ),
         Scenario(
@@ -270,5 +275,48 @@ def all_scenarios(length: float = 1.0) -> tuple[Scenario, ...]:
             bad=(0,),
             fault_at=before,
             healed_at=before + fault / 2 + 20.0 * length,
+        ),
+        Scenario(
+            key="S21",
+            title="50 clients, 8 near-equal nodes with steady service times, 60 % load",
+            nodes=tuple(NodePlan(rtt=0.010 + 0.0002 * i, service="constant") for i in range(8)),
+            clients=50,
+            rate=0.6 * 8 * _CAPACITY,
+            duration=min(15.0, steady),
+            balanced=True,
+            tail=0.40,
+            bound="the oracle sees every queue, a client its own requests; 40 % above its p99 is allowed",
+        ),
+        Scenario(
+            key="S22",
+            title="the only near node becomes a black hole, without ever having been slow",
+            nodes=(
+                NodePlan(
+                    rtt=0.005,
+                    service="constant",
+                    faults=(Fault(11 * before, 11 * before + fault, black_hole=True),),
+                ),
+                *(NodePlan(rtt=0.060 + 0.002 * i, service="constant") for i in range(8)),
+            ),
+            rate=_LIGHT / 4,
+            duration=22 * before + fault,
+            attempt_timeout=2.0,
+            bad=(0,),
+            fault_at=11 * before,
+            healed_at=11 * before + fault,
+            gate_detect=1.0,
+        ),
+        Scenario(
+            key="S23",
+            title="the only near node answers 503, all others are 300 ms away",
+            nodes=tuple(
+                NodePlan(rtt=rtt, faults=(Fault(*bad, error_rate=1.0),) if not index else ())
+                for index, rtt in enumerate((0.005, 0.300, 0.320, 0.340, 0.360))
+            ),
+            rate=_LIGHT,
+            duration=end,
+            bad=(0,),
+            fault_at=bad[0],
+            healed_at=bad[1],
         ),
     )

@@ -112,7 +112,8 @@ def explain(
     admitted = picker.admitting(serving, fresh, now, policy)
     budgeted = picker.budgeted(admitted, now)
     wait = budgeted.seconds if isinstance(budgeted, Wait) else 0.0
-    running = [] if isinstance(budgeted, Wait) else budgeted
+    affordable = [] if isinstance(budgeted, Wait) else budgeted
+    running = picker.calm(affordable, serving, demand.tried, now)
     warm = picker.warm(running, demand.kind) if running else []
     rows = picker.scored(warm, demand, now, policy) if warm else []
     inside = picker.shortlist(rows, demand, policy) if rows else []
@@ -125,6 +126,7 @@ def explain(
         fresh=_ids(fresh),
         admitted=_ids(admitted),
         wait=wait,
+        affordable=_ids(affordable),
         running=_ids(running),
         scores={id(row.record): row for row in rows},
         inside={id(row.record) for row in inside},
@@ -143,6 +145,7 @@ class _Stages:
     fresh: set[int]
     admitted: set[int]
     wait: float
+    affordable: set[int]
     running: set[int]
     scores: dict[int, Scored]
     inside: set[int]
@@ -213,6 +216,8 @@ def _not_admitted(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str
 
 
 def _rate_limited(record: EndpointRecord, stages: _Stages) -> tuple[Verdict, str]:
+    if id(record) in stages.affordable:
+        return Verdict.RATE_LIMITED, "it answered 429 (asked for less) lately; a retry goes where nobody did"
     rate = record.limiter.rate
     limit = "" if rate is None else f", so it gets {rate:.1f} requests/s for now"
     wait = record.limiter.wait(stages.now)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import exp, log
+from math import exp
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -154,9 +154,8 @@ class LatencyFigure:
         self._fade_time = policy.penalty_time * max(1.0, failing / 2)
 
     def fined_until(self) -> float:
-        """When what is left of the fine is not worth a window any more (seconds)."""
-        lasting = self.fine / self._policy.window_minimum
-        return self._fined_at + self._fade_time * log(lasting) if lasting > 1 else self._fined_at
+        """When next to nothing is left of the fine: a twentieth (seconds)."""
+        return self._fined_at + (3 * self._fade_time if self.fine else 0.0)
 
     def forgive(self, now: float) -> None:
         """The endpoint has proved healthy after a failure: what was learned from failures is void."""

@@ -29,6 +29,7 @@ class Limiter:
         "_reduced_at",
         "_refilled_at",
         "_slot",
+        "_throttled_at",
         "_tokens",
         "_width",
         "rate",
@@ -40,6 +41,7 @@ class Limiter:
         self._tokens = 0.0
         self._refilled_at = 0.0
         self._reduced_at = 0.0
+        self._throttled_at = float("-inf")
         self._blocked_until = float("-inf")
         # Requests admitted in each slice of the window, used in turn; `_slot` is the latest slice.
         self._width = policy.limiter_window / _SLICES
@@ -50,6 +52,10 @@ class Limiter:
     def is_active(self) -> bool:
         """Whether there ever was a reason to wait."""
         return self.rate is not None
+
+    def is_calm(self, now: float) -> bool:
+        """Whether the last 429 is long ago, if there ever was one."""
+        return self.rate is None or now - self._throttled_at > self._policy.calm_time
 
     def wait(self, now: float) -> float:
         """Seconds until a request may go; 0 means now. Asking changes nothing but the refill."""
@@ -72,6 +78,7 @@ class Limiter:
     def throttled(self, admitted_at: float, now: float, retry_after: float | None = None) -> bool:
         """Learn from a 429 to a request that was admitted at `admitted_at`; True for the first one ever."""
         policy = self._policy
+        self._throttled_at = now
         if retry_after is not None and retry_after > 0:
             self._blocked_until = max(self._blocked_until, now + min(retry_after, policy.retry_after_limit))
         is_new = self.rate is None

@@ -5,7 +5,7 @@ Each stage protects from something of its own; see `RoutingPolicy` for the numbe
 1. eligible   online and serving the bucket; if none, every endpoint as a last resort
 2. untried    without those that this operation already tried; if none, all eligible ones
 3. admitting  whose breaker admits; breakers are ignored when most are open (panic)
-4. budgeted   with a token of their rate limit; if none, wait for the soonest
+4. budgeted   with a token of their rate limit; if none, wait for the soonest. A retry prefers the calm ones
 5. warm       proven ones, and new ones without a request in flight
 6. score      floor + excess, the excess scaled with load; silence counts as latency
 7. shortlist  as good as the best, within the noise (or within `read_slo`, if that is set)
@@ -74,6 +74,7 @@ def pick(
     running = budgeted(candidates(table, demand, now, policy), now)
     if isinstance(running, Wait):
         return running
+    running = calm(running, table, demand.tried, now)
     if len(running) == 1:
         return running[0]
     rows = shortlist(scored(warm(running, demand.kind), demand, now, policy), demand, policy)
@@ -124,6 +125,13 @@ def budgeted(records: Records, now: float) -> Records | Wait:
     if soonest > 0:
         return Wait(soonest)
     return [record for record, wait in zip(records, waits, strict=True) if wait <= 0]
+
+
+def calm(records: Records, table: Sequence[EndpointRecord], tried: Collection[str], now: float) -> Records:
+    """For a retry: those that answered no 429 lately. Others at our address may have taken what is left."""
+    if not tried or not any(record.report.endpoint.id in tried for record in table):
+        return records
+    return [record for record in records if record.limiter.is_calm(now)] or records
 
 
 def warm(records: Records, kind: OperationKind) -> Records:

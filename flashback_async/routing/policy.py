@@ -60,6 +60,8 @@ class RoutingPolicy:
         limiter_window: what "lately" means.
         limiter_growth: requests per second that the limit grows by each second.
         limiter_minimum: least limit in requests per second: it must be able to learn again.
+        calm_time: a retry prefers endpoints that answered no 429 for so long: clients that share an address
+            share a limit, and cannot see what the others take of it.
         retry_after_limit: longest Retry-After that is believed.
         attempts: attempts per operation.
         backoff: delay before the second hop, doubled each time, with full jitter; the first hop goes to
@@ -116,6 +118,7 @@ class RoutingPolicy:
     limiter_window: float = 2.0
     limiter_growth: float = 0.2
     limiter_minimum: float = 0.5
+    calm_time: float = 30.0
     retry_after_limit: float = 300.0
     attempts: int = 3
     backoff: float = 0.05

@@ -32,6 +32,7 @@ class EndpointRecord:
 
     __slots__ = (
         "_policy",
+        "back_at",
         "breaker",
         "failing_until",
         "failures",
@@ -64,6 +65,7 @@ class EndpointRecord:
         self.throttled = 0
         self.probe_rtt: float | None = None
         self.probe_failed = False
+        self.back_at = float("-inf")
         # Its rank among the endpoints that a client draws, see `subset`.
         self.weight: int | None = None
         self.probed_at: float | None = None
@@ -227,9 +229,18 @@ class EndpointRecord:
             figure.penalise(elapsed, now, failing=failing)
         self.failing_until = figures[0].fined_until()
 
+    def came_back(self, now: float) -> None:
+        """It answers probes again: what failed before, or was sent before and will, says nothing any more."""
+        self.forgive(now)
+        self.back_at = now
+
+    def is_outdated(self, attempt: Attempt) -> bool:
+        """Whether it was sent before the endpoint came back: its failure is one of before."""
+        return attempt.started < self.back_at
+
     def _is_late(self, attempt: Attempt) -> bool:
-        """Whether the breaker moved since: a timeout of before must not punish an endpoint that recovered."""
-        return attempt.permit.generation != self.breaker.generation
+        """Whether the world moved since: a timeout of before must not punish an endpoint that recovered."""
+        return attempt.permit.generation != self.breaker.generation or self.is_outdated(attempt)
 
     def prior(self, published: float | None) -> float | None:
         """Round trip to the node plus the node's own leg to the bucket, as far as they are known."""

@@ -67,16 +67,16 @@ class Router:
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
 
-        A failure touches no breaker: it says less than a request that succeeds. A success lets an open
-        breaker admit its trial at once if it is the first one after a failure (the endpoint was away, and is
-        back: what its failures had taught is void), or if errors opened the breaker: then a trial costs its request little, and a node that was
-        restarted need not wait for up to a minute. After timeouts the open time is kept.
+        A failure touches no breaker: it says less than a request that succeeds. The first success after a
+        failure says that the endpoint was away and is back: what its failures taught is void, and an open
+        breaker admits its trial at once. So it does with any success if errors opened it: a trial that fails
+        fast costs its request little. After timeouts the open time is kept.
         """
         with self._lock:
             record = self._table.records.get(endpoint_id)
             if record is not None:
                 if rtt is not None and record.probe_failed:
-                    record.forgive(now)
+                    record.came_back(now)
                 if rtt is not None and (record.probe_failed or record.breaker.fails_fast):
                     record.breaker.hasten(now)
                     self._lineups.clear()
@@ -195,7 +195,9 @@ class Router:
                 if is_new and self._table.holds(record):
                     self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
-                self._record(record, attempt.permit, outcome, now)
+                is_outdated = outcome.is_fault and record.is_outdated(attempt)
+                verdict = Outcome.CANCELLED if is_outdated else outcome
+                self._record(record, attempt.permit, verdict, now)
 
     def confirm(self, attempt: Attempt, *, now: float) -> None:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""

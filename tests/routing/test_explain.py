@@ -303,3 +303,17 @@ def test_verdicts_are_in_order():
     assert verdicts[0] is Verdict.PREFERRED
     assert verdicts.index(Verdict.SLOWER) < verdicts.index(Verdict.RATE_LIMITED) < verdicts.index(Verdict.OUT)
     assert verdicts[-1] is Verdict.OFFLINE
+
+
+def test_a_retry_is_told_why_it_avoids_who_answered_429():
+    """The first attempt may go there, a retry goes elsewhere, and both are told."""
+    fleet = Fleet("a", "b", "c")
+    for name in "abc":
+        fleet.know(name, 0.010)
+    fleet.run("b", THROTTLED, now=1.0)
+    rows = {row.endpoint.id: row for row in fleet.router.explain(None, READ, tried=("a",), now=9.0)}
+    assert rows["b"].verdict is Verdict.RATE_LIMITED
+    assert rows["b"].reason == "it answered 429 (asked for less) lately; a retry goes where nobody did"
+    assert rows["c"].in_the_running
+    again = {row.endpoint.id: row for row in fleet.router.explain(None, READ, now=9.0)}
+    assert again["b"].in_the_running

@@ -49,6 +49,7 @@ class Row:
     serving: bool = True
     proven: bool = True
     probed_out: bool = False
+    calm: bool = True
 
     @property
     def report(self):
@@ -68,7 +69,7 @@ class Row:
 
     @property
     def limiter(self):
-        return SimpleNamespace(wait=lambda now: self.wait)
+        return SimpleNamespace(wait=lambda now: self.wait, is_calm=lambda now: self.calm)
 
     def is_warm(self, kind) -> bool:
         return self.proven or self.load == 0
@@ -414,6 +415,19 @@ def test_the_stages_together(changes, chosen):
         for name, floor in [("a", 0.01), ("b", 0.1), ("c", 0.3)]
     ]
     assert pick(table, ANY, now=0.0, policy=POLICY, random=chances(0.0)).name == chosen
+
+
+@pytest.mark.parametrize(
+    ("calm", "tried", "chosen"),
+    [("abc", "a", "b"), ("ac", "a", "c"), ("", "a", "b"), ("ac", "", "a"), ("ac", "x", "a")],
+)
+def test_a_retry_prefers_who_answered_no_429_lately(calm, tried, chosen):
+    """The nearest of those that are calm; whoever is left if nobody is; first attempts do not care."""
+    table = [
+        Row(name, floor=floor, calm=name in calm) for name, floor in [("a", 0.01), ("b", 0.1), ("c", 0.3)]
+    ]
+    demand = Demand(None, READ, tuple(tried))
+    assert pick(table, demand, now=0.0, policy=POLICY, random=chances(0.0)).name == chosen
 
 
 def test_tried_endpoints_are_passed_over_in_the_pick():

@@ -58,6 +58,7 @@ def test_the_defaults_are_the_documented_numbers():
         "limiter_window": 2.0,
         "limiter_growth": 0.2,
         "limiter_minimum": 0.5,
+        "calm_time": 30.0,
         "retry_after_limit": 300.0,
         "attempts": 3,
         "backoff": 0.05,

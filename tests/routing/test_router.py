@@ -615,6 +615,21 @@ def test_the_first_good_probe_after_a_failed_one_voids_what_failures_taught():
     assert fleet.at("a", now=3.0).read_latency == 0.010
 
 
+def test_a_trial_from_before_the_endpoint_came_back_decides_nothing():
+    """It was sent into the void, and times out after the probe was answered: the next request is the trial."""
+    fleet = Fleet("a", "b")
+    fleet.run("a", TIMEOUT, now=10.0, times=5)
+    fleet.router.record_probe("a", None, now=10.5)
+    trial = fleet.ask("a", now=11.0)
+    fleet.router.record_probe("a", 0.010, now=12.0)
+    fleet.router.settle(trial, TIMEOUT, now=16.0, first_byte=5.0)
+    shown = fleet.at("a", now=16.0)
+    assert (shown.breaker, shown.retry_in, shown.failures) == (HALF_OPEN, 0.0, 6)
+    fleet.run("a", SUCCESS, now=16.0, first_byte=0.010)
+    shown = fleet.at("a", now=16.0)
+    assert (shown.breaker, shown.read_latency) == (CLOSED, 0.010)
+
+
 def test_a_good_probe_hastens_the_trial_where_errors_opened_the_breaker():
     """A trial that fails fast costs little: a node that answers the probe gets one, however long it was out."""
     fleet = Fleet("a", "b")

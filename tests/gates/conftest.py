@@ -1,0 +1,8 @@
+"""The simulation lives beside the benchmarks, which are scripts and no package of ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
