@@ -436,7 +436,7 @@ def test_there_is_something_to_document():
     assert {
         "flashback_async.FlashbackClient",
         "flashback_async.routing.Router.acquire",
-        "flashback_async.errors.FlashbackError.is_retry_safe",
+        "flashback_async.routing.Explanation.expected",
         "flashback_async.config.checked_url",
     } <= PUBLIC.keys()
 

@@ -229,10 +229,20 @@ class EndpointRecord:
             figure.penalise(elapsed, now, failing=failing)
         self.failing_until = figures[0].fined_until()
 
-    def came_back(self, now: float) -> None:
-        """It answers probes again: what failed before, or was sent before and will, says nothing any more."""
-        self.forgive(now)
-        self.back_at = now
+    def probed(self, rtt: float | None, now: float) -> bool:
+        """Take a probe; whether its breaker may admit a trial sooner for it. See `Router.record_probe`."""
+        was_away, self.probe_failed = self.probe_failed, rtt is None
+        self.probe_rtt = rtt
+        self.probed_at = now
+        if rtt is None:
+            return False
+        if was_away:
+            self.forgive(now)
+            self.back_at = now
+        elif not self.breaker.fails_fast:
+            return False
+        self.breaker.hasten(now)
+        return True
 
     def is_outdated(self, attempt: Attempt) -> bool:
         """Whether it was sent before the endpoint came back: its failure is one of before."""

@@ -40,8 +40,8 @@ class Router:
         policy: the numbers.
         random: returns floats in [0, 1); decides between equals and jitters.
 
-    All times are seconds of one monotonic clock, given by the callers. All methods may be called from any
-    thread. None blocks, and none raises for a state of the world except `NoEndpointAvailableError`.
+    Times are seconds of one monotonic clock. Methods may be called from any thread; none blocks, and none
+    raises for a state of the world except `NoEndpointAvailableError`.
     """
 
     def __init__(self, *, policy: RoutingPolicy | None = None, random: Callable[[], float]) -> None:
@@ -67,22 +67,14 @@ class Router:
     def record_probe(self, endpoint_id: str, rtt: float | None, *, now: float) -> None:
         """Take the round trip to an endpoint in seconds. None: the probe failed, the prior is dropped.
 
-        A failure touches no breaker: it says less than a request that succeeds. The first success after a
-        failure says that the endpoint was away and is back: what its failures taught is void, and an open
-        breaker admits its trial at once. So it does with any success if errors opened it: a trial that fails
-        fast costs its request little. After timeouts the open time is kept.
+        A failure touches no breaker: it says less than a request that succeeds. The first success after one
+        says that the endpoint is back: what its failures taught is void, and an open breaker admits its trial
+        at once. Any success does so where errors opened it: a trial that fails fast costs little.
         """
         with self._lock:
             record = self._table.records.get(endpoint_id)
-            if record is not None:
-                if rtt is not None and record.probe_failed:
-                    record.came_back(now)
-                if rtt is not None and (record.probe_failed or record.breaker.fails_fast):
-                    record.breaker.hasten(now)
-                    self._lineups.clear()
-                record.probe_rtt = rtt
-                record.probed_at = now
-                record.probe_failed = rtt is None
+            if record is not None and record.probed(rtt, now):
+                self._lineups.clear()
 
     def acquire(
         self,
@@ -111,17 +103,12 @@ class Router:
             NoEndpointAvailableError: the table is empty, or `only` is not in it.
         """
         with self._lock:
-            found: EndpointRecord | Wait
             if only is None:
                 lineup = self._lineups.of(self._table, bucket, kind, now)
                 found = lineup.pick(tried, size, now=now, random=self._random)
             else:
-                (found,) = self._table.only(only)
-                wait = found.limiter.wait(now)
-                found = Wait(wait) if wait > 0 else found
-            if isinstance(found, Wait):
-                return found
-            return self._enter(found, bucket, kind, size, now)
+                found = self._table.only(only, now)
+            return found if isinstance(found, Wait) else self._enter(found, bucket, kind, size, now)
 
     def hedge_delay(self, attempt: Attempt, *, now: float) -> float | None:
         """Seconds after which a hedge may race it, None: never. Ask once per attempt: the budget counts."""
@@ -129,11 +116,11 @@ class Router:
             return self._hedges.delay(attempt, now)
 
     def hedge(self, late: Attempt, tried: Collection[str], size: int | None, *, now: float) -> Attempt | None:
-        """Pick another endpoint for what `late` asked for and take its permit; `acquire` tells the arguments.
+        """Pick another endpoint for what `late` asked for and take its permit; see `acquire`.
 
         Returns:
-            An attempt, which must be settled; None, which consumed nothing: the budget is exhausted, or there
-            is nobody whom this operation did not try, with a closed breaker and a token.
+            An attempt, which must be settled; None, which consumed nothing: no budget, or nobody untried with
+            a closed breaker and a token.
         """
         with self._lock:
             demand = picker.Demand(late.bucket, late.kind, tried, size)
@@ -147,8 +134,7 @@ class Router:
             NoEndpointAvailableError: the table is empty.
         """
         with self._lock:
-            lineup = self._lineups.of(self._table, bucket, kind, now)
-            return lineup.best(now=now).report.endpoint
+            return self._lineups.of(self._table, bucket, kind, now).best(now=now).report.endpoint
 
     def settle(
         self,
@@ -170,8 +156,7 @@ class Router:
             first_byte: seconds from sending to the headers; None where it was not measured.
             retry_after: seconds that the endpoint asked us to stay away.
             streamed: a body follows; `finish` will tell how it ended, and a trial lasts until then.
-            at_least: seconds that a cancelled attempt was waited for until another one won; the first byte
-                would have taken longer, which can only make its endpoint look slower.
+            at_least: seconds that a cancelled attempt was waited for until another one won.
 
         Raises:
             RuntimeError: the attempt was settled before.
@@ -187,7 +172,7 @@ class Router:
             if body_follows:
                 record.streaming += 1
                 self._streaming += 1
-            failing = self._failing(record, now) if outcome.is_fault else 1
+            failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
             self._hedges.learn(attempt, outcome, now, first_byte, at_least)
             if outcome is Outcome.THROTTLED:
@@ -195,9 +180,8 @@ class Router:
                 if is_new and self._table.holds(record):
                     self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
-                is_outdated = outcome.is_fault and record.is_outdated(attempt)
-                verdict = Outcome.CANCELLED if is_outdated else outcome
-                self._record(record, attempt.permit, verdict, now)
+                said = Outcome.CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
+                self._record(record, attempt.permit, said, now)
 
     def confirm(self, attempt: Attempt, *, now: float) -> None:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
@@ -207,24 +191,18 @@ class Router:
                 generation = breaker.generation
                 self._record(attempt.record, attempt.permit, Outcome.SUCCESS, now)
                 if breaker.generation != generation:
-                    # What happens to the rest of the body belongs to the generation that the trial began.
+                    # The rest of the body belongs to the generation that the trial began.
                     attempt.permit = breaker.permit(now)
 
     def finish(
-        self,
-        attempt: Attempt,
-        outcome: Outcome,
-        *,
-        now: float,
-        bytes_moved: int = 0,
-        seconds: float = 0.0,
+        self, attempt: Attempt, outcome: Outcome, *, now: float, bytes_moved: int = 0, seconds: float = 0.0
     ) -> None:
         """A streamed body ended. Once, after `settle`; attempts without a streamed body need none.
 
         Args:
             attempt: from `acquire`, settled.
-            outcome: SUCCESS for a complete body; a stall, reset or truncation is an ENDPOINT_FAULT of the
-                same breaker generation; CANCELLED for a body that was left early.
+            outcome: SUCCESS for a complete body; ENDPOINT_FAULT for a stall, reset or truncation; CANCELLED
+                for one that was left early.
             now: seconds.
             bytes_moved: bytes of the body that arrived.
             seconds: what they took.
@@ -240,7 +218,7 @@ class Router:
                 self._streaming -= 1
             attempt.state = AttemptState.FINISHED
             record = attempt.record
-            failing = self._failing(record, now) if outcome.is_fault else 1
+            failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn_body(attempt, outcome, now, bytes_moved, seconds, failing=failing)
             if outcome.is_fault or attempt.permit.trial:
                 self._record(record, attempt.permit, outcome, now)
@@ -260,7 +238,7 @@ class Router:
             if record is None or record.breaker.state is not BreakerState.CLOSED:
                 return False
             if outcome.is_fault:
-                record.penalise(OperationKind.READ, now, failing=self._failing(record, now))
+                record.penalise(OperationKind.READ, now, failing=self._table.failing(record, now))
             elif outcome is Outcome.SUCCESS and first_byte is not None:
                 record.observe(OperationKind.READ, first_byte, now)
             self._record(record, record.breaker.permit(now), outcome, now)
@@ -275,19 +253,17 @@ class Router:
         size: int | None = None,
         now: float,
     ) -> tuple[Explanation, ...]:
-        """Why each endpoint would or would not be chosen now, with its figures. Changes nothing.
-
-        The arguments are those of `acquire`. An empty table is explained by an empty tuple.
-        """
+        """Why each endpoint would or would not be chosen now; see `acquire`. Changes nothing."""
         with self._lock:
-            table = self._table.rows
-            serving = self._lineups.of(self._table, bucket, kind, now).serving if table else ()
-            return explain(table, serving, picker.Demand(bucket, kind, tried, size), now, self.policy)
+            rows, demand = self._table.rows, picker.Demand(bucket, kind, tried, size)
+            serving = self._lineups.of(self._table, bucket, kind, now).serving if rows else ()
+            return explain(rows, serving, demand, now, self.policy)
 
     def pay_for_retry(self, outcome: Outcome) -> int | None:
         """Take one retry after `outcome` from the shared budget: the amount, None when it is exhausted."""
         with self._lock:
-            return self._budget.take(outcome, self._in_flight + self._streaming)
+            # The attempt that failed is settled by now, and was part of the load that the budget is for.
+            return self._budget.take(outcome, self._in_flight + self._streaming + 1)
 
     def refund_retry(self, amount: int) -> None:
         """Give back what retries had paid, after a success; 1 after a success without any."""
@@ -319,9 +295,8 @@ class Router:
     def _enter(
         self, record: EndpointRecord, bucket: str | None, kind: OperationKind, size: int | None, now: float
     ) -> Attempt:
-        breaker = record.breaker
-        before = breaker.state
-        permit = breaker.permit(now)
+        before = record.breaker.state
+        permit = record.breaker.permit(now)
         if permit.trial:
             self._moved(record, before, now)
         is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
@@ -330,16 +305,12 @@ class Router:
         self._in_flight += 1
         return attempt
 
-    def _failing(self, record: EndpointRecord, now: float) -> int:
-        """How many endpoints fail at the moment, this one included."""
-        return 1 + sum(other.failing_until > now for other in self._table.rows if other is not record)
-
     def _record(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
-        breaker = record.breaker
-        before = breaker.state
-        breaker.record(permit, outcome, now)
-        if breaker.state is not before or permit.trial:
-            if before is BreakerState.HALF_OPEN and breaker.state is BreakerState.CLOSED:
+        before = record.breaker.state
+        record.breaker.record(permit, outcome, now)
+        state = record.breaker.state
+        if state is not before or permit.trial:
+            if before is BreakerState.HALF_OPEN and state is BreakerState.CLOSED:
                 record.forgive(now)
             self._moved(record, before, now)
 

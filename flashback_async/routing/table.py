@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flashback_async.errors import NoEndpointAvailableError
 from flashback_async.routing import catalog
+from flashback_async.routing.attempt import Wait
 from flashback_async.routing.events import EndpointJoined, EndpointLeft
 from flashback_async.routing.record import EndpointRecord
 
@@ -59,6 +60,10 @@ class Table:
         """Whether that very record is still in the table: neither gone nor succeeded by another URL."""
         return self.records.get(record.report.endpoint.id) is record
 
+    def failing(self, record: EndpointRecord, now: float) -> int:
+        """How many endpoints fail at the moment, `record` included."""
+        return 1 + sum(other.failing_until > now for other in self.rows if other is not record)
+
     def all(self) -> tuple[EndpointRecord, ...]:
         """Every record.
 
@@ -71,8 +76,8 @@ class Table:
             )
         return self.rows
 
-    def only(self, endpoint_id: str) -> tuple[EndpointRecord]:
-        """The one record with that id.
+    def only(self, endpoint_id: str, now: float) -> EndpointRecord | Wait:
+        """The one record with that id, or how long its rate limit has a request wait.
 
         Raises:
             NoEndpointAvailableError: the id is not in the table.
@@ -84,4 +89,5 @@ class Table:
                 f"endpoint {endpoint_id!r} is not in the table; known ones: {known}",
                 detail={endpoint_id: "not in the table"},
             )
-        return (record,)
+        wait = record.limiter.wait(now)
+        return Wait(wait) if wait > 0 else record

@@ -768,7 +768,7 @@ def test_retries_are_paid_from_one_budget():
 
 
 def test_requests_in_flight_and_bodies_widen_the_budget():
-    """Fifty requests, half of them streaming, allow 50 x 14 tokens."""
+    """Fifty requests, half of them streaming, allow 50 x 14 tokens, and 14 for the one that asks."""
     fleet = Fleet("a")
     for index in range(50):
         attempt = fleet.ask("a", now=0.0)
@@ -776,7 +776,17 @@ def test_requests_in_flight_and_bodies_widen_the_budget():
             fleet.router.settle(attempt, SUCCESS, now=0.0, streamed=True)
     assert fleet.router.snapshot(now=0.0).retry_budget == 700
     paid = [fleet.router.pay_for_retry(TIMEOUT) for _ in range(51)]
-    assert paid == [14] * 50 + [None]
+    assert paid == [14] * 51
+
+
+def test_all_that_fail_at_once_can_be_retried():
+    """A node dies with forty requests in flight: each settles, pays and goes on, the last one as well."""
+    fleet = Fleet("a", "b")
+    attempts = [fleet.ask("a", now=0.0) for _ in range(40)]
+    for attempt in attempts:
+        fleet.router.settle(attempt, FAULT, now=1.0)
+        assert fleet.router.pay_for_retry(FAULT) == 14
+        fleet.ask("b", now=1.0)
 
 
 @pytest.mark.parametrize(
