@@ -119,8 +119,7 @@ class Router:
         """Pick another endpoint for what `late` asked for and take its permit; see `acquire`.
 
         Returns:
-            An attempt, which must be settled; None, which consumed nothing: no budget, or nobody untried with
-            a closed breaker and a token.
+            An attempt; None, which consumed nothing: no budget, or nobody with a closed breaker and a token.
         """
         with self._lock:
             demand = picker.Demand(late.bucket, late.kind, tried, size)
