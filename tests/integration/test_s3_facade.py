@@ -273,12 +273,14 @@ async def test_every_way_to_read_a_body(fb):
     assert [chunk async for chunk in (await body_of(fb)).iter_chunks(5_000)] == [text]
     chunks = [chunk async for chunk in await body_of(fb)]
     assert (b"".join(chunks), max(map(len, chunks))) == (text, 1_024)
-    assert await anext(body := await body_of(fb)) == text[:1_024]
+    body = await body_of(fb)
+    assert await anext(body) == text[:1_024]
     body.close()
     assert (await (await body_of(fb)).readlines())[:2] == [b"one", b"two"]
     assert [line async for line in (await body_of(fb)).iter_lines(keepends=True)] == text.splitlines(True)
     into = bytearray(10)
-    assert await (body := await body_of(fb)).readinto(into) == 10
+    body = await body_of(fb)
+    assert await body.readinto(into) == 10
     assert into == text[:10]
     async with body:
         assert await body.content.readexactly(5) == text[10:15]
