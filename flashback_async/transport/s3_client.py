@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_errors import from_boto_error, from_client_error
-from flashback_async.transport.s3_model import streamed_member
+from flashback_async.transport.s3_model import streamed_input, streamed_output
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -99,8 +99,10 @@ class S3Client:
         if operation.key is not None:
             parameters["Key"] = operation.key
         if operation.upload is not None:
-            parameters["Body"] = operation.upload.reader(progress)
-            parameters["ContentLength"] = operation.upload.size
+            model = self._client.meta.service_model.operation_model(operation.name)
+            parameters[streamed_input(model) or "Body"] = operation.upload.reader(progress)
+            if "ContentLength" in model.input_shape.members:
+                parameters["ContentLength"] = operation.upload.size
         try:
             fields: dict[str, Any] = await method(**parameters)
         except ClientError as error:
@@ -115,7 +117,7 @@ class S3Client:
 
     def _body(self, operation: Operation, fields: dict[str, Any]) -> S3Body:
         """The unread body, taken out of an answer; what turns it into events stays there."""
-        member = streamed_member(self._client.meta.service_model.operation_model(operation.name))
+        member = streamed_output(self._client.meta.service_model.operation_model(operation.name))
         assert member is not None, "only what is streamed comes here"
         stream = fields[member]
         if isinstance(stream, EventStream):

