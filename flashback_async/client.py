@@ -14,6 +14,7 @@ from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError
 from flashback_async.objects.endpoint_verbs import EndpointVerbs, Lending
 from flashback_async.objects.names import checked_bucket
+from flashback_async.objects.routed_calls import RoutedCalls
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
 from flashback_async.objects.views import client_stats, endpoint_views
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    # Where these types are not installed, type checkers see no more than with aioboto3 itself.
+    from types_aiobotocore_s3 import S3Client
+
     from flashback_async.models import ClientStats, EndpointView
     from flashback_async.transport.discovery_source import EndpointSource
     from flashback_async.transport.s3_call import Pool, PoolFactory
@@ -45,6 +49,7 @@ class _Running:
     loop: asyncio.AbstractEventLoop
     runner: Runner
     pool: Pool
+    s3: S3Client | None
     discovery: Discovery
     monitor: Monitor
     lag: LoopLag
@@ -120,9 +125,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
                 self._here()
                 return
             async with AsyncExitStack() as stack:
-                runner, pool, discovery, monitor, lag = await self._wire(stack)
-                loop = asyncio.get_running_loop()
-                self._running = _Running(loop, runner, pool, discovery, monitor, lag, stack.pop_all())
+                self._running = await self._wire(stack)
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Stop. Idempotent.
@@ -143,6 +146,27 @@ class FlashbackClient(Verbs, EndpointVerbs):
     def bucket(self, name: str) -> Bucket:
         """The same verbs, bound to one bucket."""
         return Bucket(self, checked_bucket(name))
+
+    @property
+    def s3(self) -> S3Client:
+        """A genuine aioboto3 S3 client of which every call is routed, with all that boto knows of S3.
+
+        Operations, paginators, waiters, transfers and bodies have boto's names, and answer with boto's
+        dictionaries. Errors are boto's `ClientError`, with this package's as `__cause__`. Bodies own their
+        connection, survive their node, and give it back at their end, on an error, on `close`, and when they
+        are dropped. A multipart upload stays at the node that created it. URLs are signed for the node that
+        is best at the moment. Closing it, or leaving `async with fb.s3 as s3`, leaves `fb` running.
+
+        Raises:
+            ClientClosedError: the client is not running here.
+            ConfigurationError: the client leads to endpoints in memory.
+        """
+        s3 = self._here().s3
+        if s3 is None:
+            raise ConfigurationError(
+                "client.s3 needs real endpoints; this client's are in memory, without boto: use the verbs"
+            )
+        return s3
 
     @property
     def router(self) -> Router:
@@ -201,7 +225,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             )
         return running
 
-    async def _wire(self, stack: AsyncExitStack) -> tuple[Runner, Pool, Discovery, Monitor, LoopLag]:
+    async def _wire(self, stack: AsyncExitStack) -> _Running:
         """Make the parts and start them; `stack` takes them down again in reverse."""
         settings, router, loop = self.settings, self._router, asyncio.get_running_loop()
         # Off the loop, and only now: boto takes a third of a second to import, the authorities 25 ms.
@@ -259,7 +283,8 @@ class FlashbackClient(Verbs, EndpointVerbs):
             total_timeout=settings.total_timeout,
             max_in_flight=settings.max_in_flight,
         )
-        return runner, pool, discovery, monitor, lag
+        s3 = await pool.facade(router, RoutedCalls(runner, self._here))
+        return _Running(loop, runner, pool, s3, discovery, monitor, lag, stack.pop_all())
 
     def _source(self, stack: AsyncExitStack, tls: ssl.SSLContext | None) -> EndpointSource:
         settings = self.settings

@@ -17,7 +17,7 @@ from flashback_async.routing import Endpoint
 from flashback_async.transport.operation import Deadline, Journey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from flashback_async.transport.executor import Answered, Executor
     from flashback_async.transport.monitor import Monitor
@@ -90,30 +90,36 @@ class Runner:
             ClientClosedError: the client is closed.
             DeadlineExceededError: no place became free in time.
         """
-        self._check_open()
-        await self._take_place(operation, deadline)
-        monitor = self.monitor
+        place = await self.place(operation, deadline)
         try:
-            self._check_open()
-            monitor.in_flight += 1
-            self._idle.clear()
-            try:
-                yield
-            except ServiceError:
-                monitor.operations += 1
-                raise
-            except FlashbackError:
-                monitor.operations += 1
-                monitor.failed += 1
-                raise
-            else:
-                monitor.operations += 1
-            finally:
-                monitor.in_flight -= 1
-                if not monitor.in_flight:
-                    self._idle.set()
-        finally:
+            yield
+        except BaseException as error:
+            place.leave(error)
+            raise
+        place.leave()
+
+    async def place(self, operation: Operation, deadline: Deadline) -> Place:
+        """Take one of the places in flight; the caller must `leave` it.
+
+        Raises:
+            ClientClosedError: the client is closed.
+            DeadlineExceededError: no place became free in time.
+        """
+        self.check_open()
+        await self._take_place(operation, deadline)
+        try:
+            self.check_open()
+        except ClientClosedError:
             self._slots.release()
+            raise
+        self.monitor.in_flight += 1
+        self._idle.clear()
+        return Place(self._leave)
+
+    def check_open(self) -> None:
+        """Raise ClientClosedError once the client is closed."""
+        if self._closed:
+            raise ClientClosedError("the client is closed; start() it again, or make a new one")
 
     async def close(self, *, drain: float) -> None:
         """Take no more operations, and wait at most `drain` seconds for those that run."""
@@ -142,6 +148,30 @@ class Runner:
                 key=operation.key,
             ) from None
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientClosedError("the client is closed; start() it again, or make a new one")
+    def _leave(self, error: BaseException | None) -> None:
+        monitor = self.monitor
+        if error is None or isinstance(error, FlashbackError):
+            monitor.operations += 1
+            # A refusal is an answer.
+            monitor.failed += error is not None and not isinstance(error, ServiceError)
+        monitor.in_flight -= 1
+        if not monitor.in_flight:
+            self._idle.set()
+        self._slots.release()
+
+
+class Place:
+    """One of the places in flight, until `leave`."""
+
+    def __init__(self, leave: Callable[[BaseException | None], None]) -> None:
+        self._leave: Callable[[BaseException | None], None] | None = leave
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Give it back and count what came of the operation. Idempotent; the first outcome counts.
+
+        Args:
+            error: what the operation ended with; None: it succeeded. Errors of others count for nothing.
+        """
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave(error)

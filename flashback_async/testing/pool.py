@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flashback_async.testing.script import Request
     from flashback_async.transport.operation import Operation
     from flashback_async.transport.s3_call import Progress, S3Answer
+    from flashback_async.transport.s3_facade import Calls
 
 
 class MemoryLease:
@@ -109,6 +110,9 @@ class MemoryPool:
 
     async def ready(self) -> None:
         """Nothing to wait for."""
+
+    async def facade(self, router: Router, calls: Calls) -> None:  # of the seam
+        """There is no boto here."""
 
     async def close(self) -> None:
         """Break every connection off, whatever runs over it."""

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Mapping
 
+    # Where these types are not installed, type checkers see no more than with aioboto3 itself.
+    from types_aiobotocore_s3 import S3Client
+
     from flashback_async.config import FlashbackSettings
-    from flashback_async.routing import Endpoint, OperationKind
+    from flashback_async.routing import Endpoint, OperationKind, Router
     from flashback_async.transport.operation import Operation
+    from flashback_async.transport.s3_facade import Calls
 
 
 class RawBody(Protocol):
@@ -107,6 +111,14 @@ class Pool(Leases, Protocol):
 
     async def ready(self) -> None:
         """Wait until a request to any tracked endpoint need not wait for preparations."""
+
+    async def facade(self, router: Router, calls: Calls) -> S3Client | None:
+        """The client behind `client.s3`, once endpoints are known; None where there is no boto.
+
+        Args:
+            router: knows which endpoint is best.
+            calls: carries out what that client is asked for.
+        """
 
     async def close(self) -> None:
         """Close every connection, whatever is still leased."""

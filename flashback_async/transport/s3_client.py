@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from botocore import xform_name
+from botocore.eventstream import EventStream
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 from botocore.parsers import ResponseParserError
@@ -16,6 +18,7 @@ from botocore.parsers import ResponseParserError
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_errors import from_boto_error, from_client_error
+from flashback_async.transport.s3_model import streamed_input, streamed_output
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -25,15 +28,6 @@ if TYPE_CHECKING:
     from flashback_async.transport.operation import Operation
     from flashback_async.transport.s3_http import HttpSession
 
-# boto's names for the operations that the verbs use.
-METHODS: Final = {
-    "CopyObject": "copy_object",
-    "DeleteObject": "delete_object",
-    "GetObject": "get_object",
-    "HeadObject": "head_object",
-    "ListObjectsV2": "list_objects_v2",
-    "PutObject": "put_object",
-}
 # What a store answers that insists on a signed payload.
 REFUSES_UNSIGNED: Final = frozenset({"XAmzContentSHA256Mismatch"})
 
@@ -59,6 +53,8 @@ class S3ClientFactory:
             # S3-compatible stores refuse the trailers that botocore >= 1.36 sends otherwise.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            # Requests go to the endpoint that was picked, whatever host an operation would prefer.
+            inject_host_prefix=False,
             http_session_cls=self._http.for_client,
             read_timeout=None,
         )
@@ -89,17 +85,24 @@ class S3Client:
         self._client = client
         self._http = http
 
+    @property
+    def boto(self) -> AioBaseClient:
+        """The client itself: it signs URLs, and knows what boto knows."""
+        return self._client
+
     async def __call__(self, operation: Operation, *, progress: Progress) -> S3Answer:
         """Send `operation` once; see `S3Call`."""
-        method = getattr(self._client, METHODS[operation.name])
+        method = getattr(self._client, xform_name(operation.name))
         parameters: dict[str, object] = dict(operation.parameters)
         if operation.bucket is not None:
             parameters["Bucket"] = operation.bucket
         if operation.key is not None:
             parameters["Key"] = operation.key
         if operation.upload is not None:
-            parameters["Body"] = operation.upload.reader(progress)
-            parameters["ContentLength"] = operation.upload.size
+            model = self._client.meta.service_model.operation_model(operation.name)
+            parameters[streamed_input(model) or "Body"] = operation.upload.reader(progress)
+            if "ContentLength" in model.input_shape.members:
+                parameters["ContentLength"] = operation.upload.size
         try:
             fields: dict[str, Any] = await method(**parameters)
         except ClientError as error:
@@ -110,8 +113,19 @@ class S3Client:
             # The body of an error answer broke off while boto was reading it.
             raise self._http.broken(error) from error
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
-        body = fields.pop("Body") if operation.streamed else None
-        return S3Answer(fields, status, None if body is None else S3Body(body, self._http))
+        return S3Answer(fields, status, self._body(operation, fields) if operation.streamed else None)
+
+    def _body(self, operation: Operation, fields: dict[str, Any]) -> S3Body:
+        """The unread body, taken out of an answer; what turns it into events stays there."""
+        member = streamed_output(self._client.meta.service_model.operation_model(operation.name))
+        assert member is not None, "only what is streamed comes here"
+        stream = fields[member]
+        if isinstance(stream, EventStream):
+            return S3Body(stream, stream._raw_stream, self._http)  # noqa: SLF001  # nothing else leads to it
+        del fields[member]
+        # aiobotocore 2 puts a proxy around the response, 3 names it.
+        proxied = getattr(stream, "__wrapped__", None)
+        return S3Body(stream, stream.raw_stream if proxied is None else proxied, self._http)
 
     async def close(self) -> None:
         """Free what the client holds; the connections belong to the pool."""
@@ -119,15 +133,13 @@ class S3Client:
 
 
 class S3Body:
-    """The unread body of a GET, as `RawBody`."""
+    """The unread body of an answer, as `RawBody`."""
 
-    def __init__(self, body: Any, http: HttpSession) -> None:
+    def __init__(self, stream: object, response: aiohttp.ClientResponse, http: HttpSession) -> None:
         self._http = http
         # Kept: newer bodies are files, which close the response when they are collected.
-        self._body = body
-        # aiobotocore 2 puts a proxy around the response, 3 names it.
-        proxied = getattr(body, "__wrapped__", None)
-        self._response: aiohttp.ClientResponse = body.raw_stream if proxied is None else proxied
+        self._stream = stream
+        self._response = response
 
     async def read(self) -> bytes:
         """The next bytes as they arrive, empty at the end."""

@@ -121,7 +121,11 @@ class HttpSession:
         if self._session is None or self._uploads is None:
             raise ClientClosedError("the client was closed while the operation ran")
         if not isinstance(body, UploadReader):
-            return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
+            # A checksum that follows the body comes in chunks; aiohttp wants to set that header itself.
+            chunked = True if headers.pop("Transfer-Encoding", None) else None
+            return await self._session.request(
+                method, url, headers=headers, data=body, chunked=chunked, allow_redirects=False
+            )
         connection = SimpleNamespace(reused=False)
         try:
             return await self._uploads.request(

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 from flashback_async.errors import ClientClosedError, PoolTimeoutError, ServiceError
 from flashback_async.routing import OperationKind
 from flashback_async.transport.s3_client import REFUSES_UNSIGNED, S3Client, S3ClientFactory
+from flashback_async.transport.s3_facade import BestSigners, S3Facade
 from flashback_async.transport.s3_http import HttpSession
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Iterable
 
+    from aiobotocore.client import AioBaseClient
+
     from flashback_async.config import Credentials, FlashbackSettings
-    from flashback_async.routing import Endpoint
+    from flashback_async.routing import Endpoint, Router
     from flashback_async.transport.operation import Operation
     from flashback_async.transport.s3_call import Progress, S3Answer
+    from flashback_async.transport.s3_facade import Calls
 
 logger = logging.getLogger("flashback_async.pool")
 
@@ -181,6 +185,24 @@ class S3Pool:
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
         return await self._clients(endpoint).lease(kind, timeout=timeout, now=self._clock)
+
+    async def client(self, endpoint: Endpoint, kind: OperationKind) -> S3Client:
+        """The endpoint's client, for what needs no connection. Not to be called.
+
+        Raises:
+            ClientClosedError: the pool is closed.
+        """
+        if self._closed:
+            raise ClientClosedError("the client was closed while the operation ran")
+        return await self._clients(endpoint).client(kind)
+
+    async def facade(self, router: Router, calls: Calls) -> AioBaseClient:
+        """One more client, taken over by the facade; see `Pool`."""
+        # Only `meta.endpoint_url` shows which endpoint it was made for.
+        endpoint = router.best(None, OperationKind.READ, now=self._clock())
+        credentials = await self.credentials(OperationKind.WRITE)
+        made = await self.make(endpoint, credentials, self.signs_payload(endpoint))
+        return S3Facade(made.boto, calls, BestSigners(router, self.client, self._clock)).client
 
     async def ready(self) -> None:
         """Wait for the clients that are being made, so that no request has to."""

@@ -112,8 +112,11 @@ class UploadReader:
         return True
 
     def read(self, amount: int = -1) -> bytes:
-        """Read synchronously, for a signature over the payload (plain http only)."""
-        return self._source().read(amount)
+        """Read synchronously, for a signature over the payload (plain http), or for a checksum behind it."""
+        data = self._source().read(amount)
+        if data:
+            self._progress(complete=False)
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move as a file does."""

@@ -116,6 +116,12 @@ async def reading(fb: FlashbackClient) -> None:
         assert_type(info, ObjectInfo)
 
 
+async def with_boto(fb: FlashbackClient) -> None:
+    async with fb.s3 as s3:
+        response = await s3.get_object(Bucket="bucket", Key="key")
+        await response["Body"].read()
+
+
 async def one_bucket(fb: FlashbackClient) -> None:
     bucket = fb.bucket("bucket")
     assert_type(bucket, Bucket)
