@@ -15,6 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
+from flashback_async.transport.s3_content_md5 import send_content_md5
 from flashback_async.transport.s3_errors import from_boto_error, from_client_error
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 METHODS: Final = {
     "CopyObject": "copy_object",
     "DeleteObject": "delete_object",
+    "DeleteObjects": "delete_objects",
     "GetObject": "get_object",
     "HeadObject": "head_object",
+    "ListObjectVersions": "list_object_versions",
     "ListObjectsV2": "list_objects_v2",
     "PutObject": "put_object",
 }
@@ -66,6 +69,7 @@ class S3ClientFactory:
         # With it, a peer that accepts and stays silent hangs a PUT for ever; without, a PUT costs one round
         # trip less.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        client.meta.events.register("before-sign.s3.DeleteObjects", send_content_md5)
         return S3Client(client, self._http)
 
     async def _open(self, endpoint: Endpoint, credentials: Credentials, config: AioConfig) -> AioBaseClient:
@@ -112,6 +116,17 @@ class S3Client:
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
         body = fields.pop("Body") if operation.streamed else None
         return S3Answer(fields, status, None if body is None else S3Body(body, self._http))
+
+    async def presign(self, operation: Operation, *, expires: int) -> str:
+        """A URL that carries out `operation` for `expires` seconds; computed here, nothing is sent."""
+        parameters = {**operation.parameters, "Bucket": operation.bucket, "Key": operation.key}
+        try:
+            url: str = await self._client.generate_presigned_url(
+                METHODS[operation.name], Params=parameters, ExpiresIn=expires
+            )
+        except BotoCoreError as error:
+            raise from_boto_error(error) from error
+        return url
 
     async def close(self) -> None:
         """Free what the client holds; the connections belong to the pool."""
