@@ -51,12 +51,17 @@ def told(
     return one
 
 
-def key_of(item: object) -> str:
-    """The key that an item of an input names; what names none is refused where it is used."""
+def name_of(item: object) -> object:
+    """What an item of an input gives as the key."""
     if isinstance(item, ObjectInfo | ObjectVersion):
         return item.key
-    first = item[0] if isinstance(item, tuple) and item else item
-    return first if isinstance(first, str) else repr(first)[:80]
+    return item[0] if isinstance(item, tuple) and item else item
+
+
+def key_of(item: object) -> str:
+    """The same as text: what names no key is refused where it is used, and shown."""
+    name = name_of(item)
+    return name if isinstance(name, str) else repr(name)[:80]
 
 
 def checked_pair(item: tuple[str, T]) -> tuple[str, T]:

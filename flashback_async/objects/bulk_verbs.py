@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from flashback_async.errors import ConfigurationError
 from flashback_async.models import ObjectInfo, StoredObject
 from flashback_async.objects.bounded import Input, bounded
-from flashback_async.objects.bulk import OnError, check_bounds, checked_pair, key_of, told
+from flashback_async.objects.bulk import OnError, check_bounds, checked_pair, name_of, told
 from flashback_async.objects.headers import stored_headers, write_conditions
 from flashback_async.objects.listing_verbs import ListingVerbs
 from flashback_async.objects.names import checked_bucket, checked_key
@@ -87,7 +87,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         runner = self._started()
 
         async def get(asked: str | ObjectInfo, share: Share) -> StoredObject:
-            request = ReadRequest(bucket, checked_key(key_of(asked)))
+            request = ReadRequest(bucket, checked_key(name_of(asked)))
             await share.granted()
             async with ObjectStream(
                 runner,
@@ -129,7 +129,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
 
         async def head(asked: str | ObjectInfo, _share: Share) -> ObjectInfo:
             return await self.head_object(
-                bucket, key_of(asked), timeout=timeout, endpoint=endpoint, retry=retry
+                bucket, checked_key(name_of(asked)), timeout=timeout, endpoint=endpoint, retry=retry
             )
 
         return bounded(keys, told(head, on_error), concurrency=concurrency, ordered=ordered)

@@ -74,15 +74,15 @@ async def deleted(
             left = [doomed for doomed in left if _is_worth_another(found[doomed])]
             if not left:
                 return found
-            first = found[left[0]]
-            assert isinstance(first, OperationError), "it is worth another attempt"
-            if any(_is_throttled(found[doomed]) for doomed in left):
-                runner.executor.held_back(answered.endpoint_id)
+            # Throttling goes first: it asks for less from then on.
+            cause = next((one for one in map(found.get, left) if _is_throttled(one)), found[left[0]])
+            assert isinstance(cause, OperationError), "it is worth another attempt"
+            # A copy: what is raised at the end is completed with the whole request's key, which is none.
+            cause = copy(cause)
             operation = _operation(bucket, left)
-            elapsed = runner.executor.clock() - started
+            journey.note(cause, answered.endpoint_id, runner.executor.clock() - started)
             try:
-                # A copy: what is raised at the end is completed with the whole request's key, which is none.
-                await runner.executor.recover(operation, journey, copy(first), answered.endpoint_id, elapsed)
+                await runner.executor.recover(operation, journey, cause)
             except OperationError:
                 return found
 
@@ -139,5 +139,5 @@ def _is_worth_another(outcome: DeletedObject | FlashbackError) -> bool:
     return isinstance(outcome, OperationError) and may_go_elsewhere(outcome)
 
 
-def _is_throttled(outcome: DeletedObject | FlashbackError) -> bool:
+def _is_throttled(outcome: DeletedObject | FlashbackError | None) -> bool:
     return isinstance(outcome, OperationError) and outcome.is_throttling

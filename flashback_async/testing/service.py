@@ -37,11 +37,12 @@ _STORED = _DESCRIPTIVE | {
 
 
 class Served(NamedTuple):
-    """A successful answer; `data` is its body, None where the operation has none."""
+    """A successful answer; `data` is its body, None where the operation has none; see `S3Answer`."""
 
     fields: dict[str, object]
     status: int = 200
     data: bytes | None = None
+    is_throttled: bool = False
 
 
 def serve(store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect) -> Served:
@@ -108,7 +109,10 @@ def _delete_many(store: MemoryStore, operation: Operation, _data: bytes, dialect
         mark = store.delete(str(operation.bucket), asked["Key"], asked.get("VersionId"))
         told = {} if mark is None else {"DeleteMarker": True, "DeleteMarkerVersionId": mark.version_id}
         done.append({**asked, **told})
-    return Served({name: rows for name, rows in (("Deleted", done), ("Errors", refused)) if rows})
+    fields: dict[str, object] = {
+        name: rows for name, rows in (("Deleted", done), ("Errors", refused)) if rows
+    }
+    return Served(fields, is_throttled=any(row["Code"] == "SlowDown" for row in refused))
 
 
 def _copy(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:

@@ -174,7 +174,7 @@ class Executor:
                     f"endpoint {pin!r} is not in the table", detail={pin: "not in the table"}
                 )
             [endpoint] = found
-        return await self._leases.presign(endpoint, operation, expires=expires)
+        return await self._means.leases.presign(endpoint, operation, expires=expires)
 
     def _trouble(self) -> None:
         self._on_trouble()

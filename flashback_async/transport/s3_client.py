@@ -16,7 +16,7 @@ from botocore.parsers import ResponseParserError
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_content_md5 import send_content_md5
-from flashback_async.transport.s3_errors import from_boto_error, from_client_error
+from flashback_async.transport.s3_errors import THROTTLING_CODES, from_boto_error, from_client_error
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -115,7 +115,13 @@ class S3Client:
             raise self._http.broken(error) from error
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
         body = fields.pop("Body") if operation.streamed else None
-        return S3Answer(fields, status, None if body is None else S3Body(body, self._http))
+        rows = fields.get("Errors") if operation.name == "DeleteObjects" else None
+        return S3Answer(
+            fields,
+            status,
+            None if body is None else S3Body(body, self._http),
+            is_throttled=any(row.get("Code") in THROTTLING_CODES for row in rows or ()),
+        )
 
     async def presign(self, operation: Operation, *, expires: int) -> str:
         """A URL that carries out `operation` for `expires` seconds; computed here, nothing is sent."""

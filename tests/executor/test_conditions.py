@@ -60,7 +60,11 @@ def test_what_the_caller_has_is_not_modified(dialect):
                 with pytest.raises(NotModifiedError) as caught:
                     await read
                 assert (caught.value.status, caught.value.code) == (304, "304")
-                assert (caught.value.bucket, caught.value.key, caught.value.endpoint) == ("bucket", "key", "a")
+                assert (caught.value.bucket, caught.value.key, caught.value.endpoint) == (
+                    "bucket",
+                    "key",
+                    "a",
+                )
         assert scene.leaks() == {}
 
     run(play())
@@ -129,7 +133,9 @@ async def test_a_resumed_read_asks_for_what_it_began_with():
     """A body that breaks goes on with the ETag of its first answer; conditions for the first one are not repeated."""
     scene = Scene({"a": [Step.broken(4)], "b": []})
     version = scene.store.put("bucket", "key", b"0123456789")
-    stored = await scene.get_object("bucket", "key", if_none_match='"mine"', if_modified_since=datetime(2000, 1, 1, tzinfo=UTC))
+    stored = await scene.get_object(
+        "bucket", "key", if_none_match='"mine"', if_modified_since=datetime(2000, 1, 1, tzinfo=UTC)
+    )
     assert stored.body == b"0123456789"
     first, second = scene.endpoints.requests
     assert set(first.parameters) == {"IfNoneMatch", "IfModifiedSince"}
@@ -208,7 +214,11 @@ async def test_a_repeated_write_that_meets_its_own_success_has_succeeded():
     scene = Scene({"a": [Step.lost()], "b": []})
     info = await scene.put_object("bucket", "lock", b"", if_none_match="*", metadata={"owner": "me"})
     assert info.etag == scene.store.get("bucket", "lock").etag
-    assert [request.operation for request in scene.endpoints.requests] == ["PutObject", "PutObject", "HeadObject"]
+    assert [request.operation for request in scene.endpoints.requests] == [
+        "PutObject",
+        "PutObject",
+        "HeadObject",
+    ]
     assert (scene.monitor.operations, scene.monitor.failed) == (1, 0)
     assert (await scene.head_object("bucket", "lock")).metadata == {"owner": "me"}
 
@@ -295,7 +305,11 @@ async def test_what_is_stored_beside_the_bytes_comes_back():
     }
     head = await scene.head_object("bucket", "key")
     for info in (put, head):
-        assert (info.cache_control, info.content_encoding, info.storage_class) == ("max-age=60", "gzip", "STANDARD_IA")
+        assert (info.cache_control, info.content_encoding, info.storage_class) == (
+            "max-age=60",
+            "gzip",
+            "STANDARD_IA",
+        )
         assert (info.content_type, info.content_disposition) == ("text/csv", 'attachment; filename="a.csv"')
 
 
@@ -303,7 +317,12 @@ async def test_what_is_stored_beside_the_bytes_comes_back():
 async def test_a_copy_keeps_or_replaces_what_describes_it():
     """One header that describes the content replaces all of them; tags and storage class go by themselves."""
     scene = Scene(ids="a")
-    given = {"content_type": "text/csv", "metadata": {"a": "1"}, "cache_control": "no-cache", "tagging": {"t": "1"}}
+    given = {
+        "content_type": "text/csv",
+        "metadata": {"a": "1"},
+        "cache_control": "no-cache",
+        "tagging": {"t": "1"},
+    }
     await scene.put_object("bucket", "key", b"", **given)
     kept = await scene.copy_object("bucket", "key", "kept", storage_class="STANDARD_IA")
     assert (kept.content_type, kept.metadata, kept.cache_control) == ("text/csv", {"a": "1"}, "no-cache")

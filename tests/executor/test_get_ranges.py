@@ -88,7 +88,9 @@ def test_any_ranges_are_slices(ranges, gap, dialect):
     run(play())
 
 
-@pytest.mark.parametrize("dialect", [Dialect(total=False), Dialect(content_length=False), Dialect(ranges=False)])
+@pytest.mark.parametrize(
+    "dialect", [Dialect(total=False), Dialect(content_length=False), Dialect(ranges=False)]
+)
 def test_gateways_that_tell_less_give_the_same(dialect):
     """Suffixes and open ranges are right also where the answer tells neither size nor length, or is everything."""
 
@@ -166,7 +168,8 @@ async def test_every_request_survives_its_node():
     assert found == [pattern(SIZE)[0:10], pattern(SIZE)[500:510]]
     assert scene.monitor.resumed == 2
     assert all(
-        request.parameters.get("IfMatch", version.etag) == version.etag for request in scene.endpoints.requests
+        request.parameters.get("IfMatch", version.etag) == version.etag
+        for request in scene.endpoints.requests
     )
 
 
@@ -212,7 +215,13 @@ async def test_a_cancelled_read_leaves_nothing():
 
 
 @pytest.mark.parametrize(
-    "ranges", [[(SIZE, SIZE + 1)], [(0, 10), (SIZE, SIZE + 10)], [(0, 10), (SIZE + 5, None)], [(-5, None), (SIZE, SIZE + 1)]]
+    "ranges",
+    [
+        [(SIZE, SIZE + 1)],
+        [(0, 10), (SIZE, SIZE + 10)],
+        [(0, 10), (SIZE + 5, None)],
+        [(-5, None), (SIZE, SIZE + 1)],
+    ],
 )
 def test_a_range_past_the_end_is_416(ranges):
     """A range that begins where the object has ended is refused, as get_object has it."""
@@ -234,7 +243,9 @@ async def test_conditions_and_versions_hold_for_all():
     scene = Scene(ids="a", versioned=("kept",))
     old = scene.store.put("kept", "key", pattern(SIZE))
     scene.store.put("kept", "key", b"new")
-    found = await scene.get_ranges("kept", "key", [(0, 10), (500, 510)], coalesce=0, version_id=old.version_id)
+    found = await scene.get_ranges(
+        "kept", "key", [(0, 10), (500, 510)], coalesce=0, version_id=old.version_id
+    )
     assert found == [pattern(SIZE)[0:10], pattern(SIZE)[500:510]]
     assert {request.parameters["VersionId"] for request in scene.endpoints.requests} == {old.version_id}
     with pytest.raises(PreconditionFailedError):
