@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flashback_async.errors import ConfigurationError
 from flashback_async.models import StorageHeaders
@@ -68,7 +68,7 @@ def stored_headers(
     if metadata is not None:
         parameters["Metadata"] = checked_metadata(metadata)
     if tagging is not None:
-        parameters["Tagging"] = urlencode(_checked_tags(tagging))
+        parameters["Tagging"] = urlencode(_checked_tags(tagging), quote_via=quote)
     if headers is not None:
         parameters.update(_rare(headers))
     return parameters

@@ -300,7 +300,7 @@ async def test_what_is_stored_beside_the_bytes_comes_back():
         "SSEKMSKeyId": "key-1",
         "ServerSideEncryption": "aws:kms",
         "StorageClass": "STANDARD_IA",
-        "Tagging": "project=a+%26+b&empty=",
+        "Tagging": "project=a%20%26%20b&empty=",
         "WebsiteRedirectLocation": "/other",
     }
     head = await scene.head_object("bucket", "key")
