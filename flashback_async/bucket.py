@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, overload
 
+from flashback_async.objects.verbs import Verbs
 from flashback_async.routing import OperationKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from flashback_async.client import FlashbackClient
-    from flashback_async.models import ObjectInfo, StoredObject
+    from flashback_async.models import CommonPrefix, ObjectInfo
     from flashback_async.objects.lease import EndpointLease
-    from flashback_async.objects.reading import ObjectStream
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def mirrored(verb: Callable[Concatenate[Verbs, str, P], R]) -> Callable[Concatenate[Bucket, P], R]:
+    """A method of `Bucket` that is the client's verb with the bucket's name filled in.
+
+    Signature and documentation are the verb's, so that they cannot differ.
+    """
+
+    @functools.wraps(verb)
+    def method(self: Bucket, /, *args: P.args, **options: P.kwargs) -> R:
+        call: Callable[Concatenate[str, P], R] = getattr(self.client, verb.__name__)
+        return call(self.name, *args, **options)
+
+    signature = inspect.signature(verb)
+    without = [parameter for name, parameter in signature.parameters.items() if name != "bucket"]
+    vars(method)["__signature__"] = signature.replace(parameters=without)
+    method.__doc__ = f"See `FlashbackClient.{verb.__name__}`."
+    method.__qualname__ = f"Bucket.{verb.__name__}"
+    return method
 
 
 class Bucket:
@@ -23,133 +47,86 @@ class Bucket:
 
     Attributes:
         name: bucket name.
+        client: the client.
     """
 
     def __init__(self, client: FlashbackClient, name: str) -> None:
-        self._client = client
+        self.client = client
         self.name = name
 
     def __repr__(self) -> str:
         return f"Bucket({self.name!r})"
 
-    async def put_object(
-        self,
-        key: str,
-        data: Source,
-        *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """See `FlashbackClient.put_object`."""
-        return await self._client.put_object(
-            self.name,
-            key,
-            data,
-            content_type=content_type,
-            metadata=metadata,
-            timeout=timeout,
-            endpoint=endpoint,
-            retry=retry,
-        )
+    get_object = mirrored(Verbs.get_object)
+    stream_object = mirrored(Verbs.stream_object)
+    get_ranges = mirrored(Verbs.get_ranges)
+    head_object = mirrored(Verbs.head_object)
+    object_exists = mirrored(Verbs.object_exists)
+    put_object = mirrored(Verbs.put_object)
+    copy_object = mirrored(Verbs.copy_object)
+    delete_object = mirrored(Verbs.delete_object)
 
-    async def get_object(
+    @overload
+    def list_objects(
         self,
-        key: str,
+        prefix: str = "",
         *,
-        range: tuple[int, int | None] | None = None,  # noqa: A002  # part of the public contract
+        delimiter: None = None,
+        start_after: str | None = None,
+        page_size: int = 1_000,
         timeout: float | None = None,
         endpoint: Endpoint | str | None = None,
         retry: bool = True,
-    ) -> StoredObject:
-        """See `FlashbackClient.get_object`."""
-        return await self._client.get_object(
-            self.name, key, range=range, timeout=timeout, endpoint=endpoint, retry=retry
-        )
+    ) -> AsyncIterator[ObjectInfo]: ...
 
-    def stream_object(
+    @overload
+    def list_objects(
         self,
-        key: str,
+        prefix: str = "",
         *,
-        range: tuple[int, int | None] | None = None,  # noqa: A002  # part of the public contract
+        delimiter: str,
+        start_after: str | None = None,
+        page_size: int = 1_000,
         timeout: float | None = None,
         endpoint: Endpoint | str | None = None,
         retry: bool = True,
-    ) -> ObjectStream:
-        """See `FlashbackClient.stream_object`."""
-        return self._client.stream_object(
-            self.name, key, range=range, timeout=timeout, endpoint=endpoint, retry=retry
-        )
-
-    async def head_object(
-        self,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """See `FlashbackClient.head_object`."""
-        return await self._client.head_object(self.name, key, timeout=timeout, endpoint=endpoint, retry=retry)
-
-    async def object_exists(
-        self,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> bool:
-        """See `FlashbackClient.object_exists`."""
-        return await self._client.object_exists(
-            self.name, key, timeout=timeout, endpoint=endpoint, retry=retry
-        )
-
-    async def delete_object(
-        self,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> None:
-        """See `FlashbackClient.delete_object`."""
-        await self._client.delete_object(self.name, key, timeout=timeout, endpoint=endpoint, retry=retry)
-
-    async def copy_object(
-        self,
-        source_key: str,
-        key: str,
-        *,
-        to_bucket: str | None = None,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """See `FlashbackClient.copy_object`."""
-        return await self._client.copy_object(
-            self.name, source_key, key, to_bucket=to_bucket, timeout=timeout, endpoint=endpoint, retry=retry
-        )
+    ) -> AsyncIterator[ObjectInfo | CommonPrefix]: ...
 
     def list_objects(
         self,
         prefix: str = "",
         *,
+        delimiter: str | None = None,
+        start_after: str | None = None,
         page_size: int = 1_000,
         timeout: float | None = None,
         endpoint: Endpoint | str | None = None,
         retry: bool = True,
-    ) -> AsyncIterator[ObjectInfo]:
+    ) -> AsyncIterator[ObjectInfo | CommonPrefix]:
         """See `FlashbackClient.list_objects`."""
-        return self._client.list_objects(
-            self.name, prefix, page_size=page_size, timeout=timeout, endpoint=endpoint, retry=retry
+        listing: AsyncIterator[ObjectInfo | CommonPrefix] = self.client.list_objects(
+            self.name,
+            prefix,
+            delimiter=delimiter,
+            start_after=start_after,
+            page_size=page_size,
+            timeout=timeout,
+            endpoint=endpoint,
+            retry=retry,
         )
+        return listing
+
+    list_object_versions = mirrored(Verbs.list_object_versions)
+    get_objects = mirrored(Verbs.get_objects)
+    head_objects = mirrored(Verbs.head_objects)
+    put_objects = mirrored(Verbs.put_objects)
+    copy_objects = mirrored(Verbs.copy_objects)
+    delete_objects = mirrored(Verbs.delete_objects)
+    generate_presigned_url = mirrored(Verbs.generate_presigned_url)
 
     async def pick_endpoint(self, *, kind: OperationKind = OperationKind.READ) -> Endpoint:
         """See `FlashbackClient.pick_endpoint`."""
-        return await self._client.pick_endpoint(self.name, kind=kind)
+        return await self.client.pick_endpoint(self.name, kind=kind)
 
     def lease_endpoint(
         self,
@@ -159,4 +136,4 @@ class Bucket:
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[EndpointLease]:
         """See `FlashbackClient.lease_endpoint`."""
-        return self._client.lease_endpoint(self.name, kind=kind, tried=tried, timeout=timeout)
+        return self.client.lease_endpoint(self.name, kind=kind, tried=tried, timeout=timeout)

@@ -17,6 +17,7 @@ FlashbackError
    ├─ ServiceError                          the service said no; the endpoint is alive
    │  ├─ ObjectNotFoundError (FileNotFoundError)
    │  ├─ AccessDeniedError (PermissionError)
+   │  ├─ NotModifiedError
    │  ├─ PreconditionFailedError
    │  ├─ ObjectChangedError
    │  ├─ WritesDisabledError
@@ -261,6 +262,10 @@ class PreconditionFailedError(ServiceError):
     """412: a condition of the request (`if_match`, `if_none_match`) does not hold."""
 
 
+class NotModifiedError(ServiceError):
+    """304: the object is still the one that the caller knows (`if_none_match`, `if_modified_since`)."""
+
+
 class ObjectChangedError(ServiceError):
     """The object changed while it was being read; the bytes of two versions are never mixed."""
 
@@ -300,6 +305,7 @@ __all__ = [
     "FlashbackError",
     "IntegrityError",
     "NoEndpointAvailableError",
+    "NotModifiedError",
     "ObjectChangedError",
     "ObjectNotFoundError",
     "OperationError",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from flashback_async.errors import FlashbackError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,9 @@ class ObjectInfo:
         metadata: user metadata, lower-case names without the `x-amz-meta-` prefix.
         version_id: version of the object, where the bucket keeps versions.
         storage_class: storage class, where it is not the default.
+        cache_control: how long caches may keep it, where that was stored.
+        content_encoding: how the bytes are encoded, such as `gzip`; they are handed out as they are.
+        content_disposition: how it is to be presented, such as a file name for downloads.
     """
 
     bucket: str
@@ -36,6 +43,9 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     version_id: str | None = None
     storage_class: str | None = None
+    cache_control: str | None = None
+    content_encoding: str | None = None
+    content_disposition: str | None = None
 
     def __post_init__(self) -> None:
         """Copy the metadata: the value must not change under its holder."""
@@ -57,6 +67,115 @@ class StoredObject:
     info: ObjectInfo
     endpoint: str
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPrefix:
+    """What a listing with a delimiter shows instead of all keys that go on behind it, as a directory.
+
+    Attributes:
+        bucket: bucket name.
+        prefix: what those keys have in common, up to the delimiter and with it.
+    """
+
+    bucket: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object, or the mark of its deletion, in a bucket that keeps versions.
+
+    Attributes:
+        bucket: bucket name.
+        key: object key.
+        version_id: what tells it from other versions; `null` where it was written without versions.
+        is_latest: whether it is what a read without a version gets.
+        is_delete_marker: whether it only says that the object was deleted; then it has no bytes.
+        size: length in bytes.
+        etag: entity tag with its quotes, None where there is none.
+        last_modified: when it was written.
+        storage_class: storage class, where the store tells it.
+    """
+
+    bucket: str
+    key: str
+    version_id: str
+    is_latest: bool
+    is_delete_marker: bool = False
+    size: int = 0
+    etag: str | None = None
+    last_modified: datetime | None = None
+    storage_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedObject:
+    """What a deletion did.
+
+    Attributes:
+        bucket: bucket name.
+        key: object key.
+        version_id: version that was deleted for good, None where none was named.
+        delete_marker: version id of the mark that now stands for the object, where the bucket keeps versions.
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    delete_marker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult(Generic[T]):
+    """What became of one key of many.
+
+    Attributes:
+        key: the key, as it was given.
+        outcome: what the verb for one object would have returned, or the error that it would have raised.
+    """
+
+    key: str
+    outcome: T | FlashbackError
+
+    @property
+    def error(self) -> FlashbackError | None:
+        """Why it failed; None: it did not."""
+        return self.outcome if isinstance(self.outcome, FlashbackError) else None
+
+    @property
+    def value(self) -> T:
+        """What came of it.
+
+        Raises:
+            FlashbackError: `error`, if it failed.
+        """
+        if isinstance(self.outcome, FlashbackError):
+            raise self.outcome
+        return self.outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageHeaders:
+    """What is seldom said of an object that is written. Stores that do not know a header may refuse it.
+
+    Attributes:
+        content_language: language of the content, such as `de`.
+        expires: when caches have to ask again; `cache_control` is the newer way.
+        acl: canned access rule, such as `private` or `public-read`.
+        server_side_encryption: how the store encrypts it: `AES256`, `aws:kms` or `aws:kms:dsse`.
+        kms_key_id: the key to encrypt with, where the store's own is not wanted.
+        bucket_key: whether the bucket's key is used, so that fewer calls go to the key service.
+        website_redirect: where a website made of the bucket sends those who ask for the object.
+    """
+
+    content_language: str | None = None
+    expires: datetime | None = None
+    acl: str | None = None
+    server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    kms_key_id: str | None = None
+    bucket_key: bool | None = None
+    website_redirect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +270,14 @@ class ClientStats:
     loop_lag: float = 0.0
 
 
-__all__ = ["ClientStats", "EndpointView", "ObjectInfo", "StoredObject"]
+__all__ = [
+    "BulkResult",
+    "ClientStats",
+    "CommonPrefix",
+    "DeletedObject",
+    "EndpointView",
+    "ObjectInfo",
+    "ObjectVersion",
+    "StorageHeaders",
+    "StoredObject",
+]

@@ -69,7 +69,8 @@ def own_names(module: ModuleType) -> set[str]:
     ("module", "private"),
     [
         (errors, set()),
-        (models, set()),
+        # A type variable.
+        (models, {"T"}),
         # The prefix and the annotated types serve the settings alone.
         (config, {"PREFIX", "Strings", "Pairs", "Seconds", "Secret"}),
     ],
@@ -112,6 +113,35 @@ def test_modules_do_not_hide_their_names():
         module = import_module(f"{routing.__name__}.{found.name}")
         for name in getattr(module, "__all__", ()):
             assert hasattr(module, name), f"{module.__name__}.{name}"
+
+
+# --- clients and buckets -----------------------------------------------------------------------------------
+
+MIRRORED = sorted(
+    name
+    for name, verb in inspect.getmembers(flashback_async.FlashbackClient, inspect.isfunction)
+    if not name.startswith("_") and next(iter(list(inspect.signature(verb).parameters)[1:]), "") == "bucket"
+)
+
+
+def test_there_are_verbs_to_mirror():
+    """The check below sees verbs of every family."""
+    assert {"get_object", "get_ranges", "put_object", "list_objects", "get_objects", "delete_objects"} <= {
+        *MIRRORED
+    }
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_bucket_has_every_verb_without_its_first_argument(name):
+    """`Bucket` has each verb of the client about a bucket, with the same arguments but that one."""
+    verb = inspect.signature(getattr(flashback_async.FlashbackClient, name))
+    mirror = inspect.signature(getattr(flashback_async.Bucket, name))
+    without = [parameter for parameter in verb.parameters.values() if parameter.name != "bucket"]
+    assert [(each.name, each.kind, each.default) for each in mirror.parameters.values()] == [
+        (each.name, each.kind, each.default) for each in without
+    ]
+    assert mirror.return_annotation == verb.return_annotation
+    assert getattr(flashback_async.Bucket, name).__doc__ == f"See `FlashbackClient.{name}`."
 
 
 # --- the contract of the routing core ----------------------------------------------------------------------
@@ -214,6 +244,7 @@ TREE = {
     "ServiceError": ("OperationError",),
     "ObjectNotFoundError": ("ServiceError", FileNotFoundError),
     "AccessDeniedError": ("ServiceError", PermissionError),
+    "NotModifiedError": ("ServiceError",),
     "PreconditionFailedError": ("ServiceError",),
     "ObjectChangedError": ("ServiceError",),
     "WritesDisabledError": ("ServiceError",),
@@ -263,6 +294,7 @@ DESCRIBED = {
     "ServiceError": (False, False, False),
     "ObjectNotFoundError": (False, False, False),
     "AccessDeniedError": (False, False, False),
+    "NotModifiedError": (False, False, False),
     "PreconditionFailedError": (False, False, False),
     "ObjectChangedError": (False, False, False),
     "WritesDisabledError": (False, False, False),

@@ -10,6 +10,9 @@ from flashback_async.models import ObjectInfo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Metadata by which a conditional write is told from another one with the same bytes.
+WRITE_ID = "flashback-write-id"
+
 
 def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
     """What an answer says of one object; `size` is that of the whole object in bytes."""
@@ -22,10 +25,18 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
         etag=text(fields, "ETag"),
         last_modified=modified if isinstance(modified, datetime) else None,
         content_type=text(fields, "ContentType"),
-        metadata=metadata if isinstance(metadata, dict) else {},
+        metadata=without_write_id(metadata) if isinstance(metadata, dict) else {},
         version_id=text(fields, "VersionId"),
         storage_class=text(fields, "StorageClass"),
+        cache_control=text(fields, "CacheControl"),
+        content_encoding=text(fields, "ContentEncoding"),
+        content_disposition=text(fields, "ContentDisposition"),
     )
+
+
+def without_write_id(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that is the caller's."""
+    return {name: value for name, value in metadata.items() if name != WRITE_ID}
 
 
 def text(fields: Mapping[str, object], name: str) -> str | None:

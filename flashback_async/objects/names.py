@@ -47,6 +47,17 @@ def checked_key(key: object, *, what: str = "key") -> str:
     return key
 
 
+def checked_count(count: object, *, what: str, limit: int = 1_000) -> int:
+    """Return `count` if it is a number of things that can be done at once.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= limit:
+        return count
+    raise ConfigurationError(f"{what}={count!r:.40} must be 1 to {limit}")
+
+
 def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of user metadata if it is text.
 

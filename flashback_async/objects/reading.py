@@ -8,6 +8,7 @@ of the first answer. Bytes of two versions are never mixed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from flashback_async.errors import (
@@ -19,22 +20,26 @@ from flashback_async.errors import (
     ServiceError,
 )
 from flashback_async.objects.info import object_info
+from flashback_async.objects.locating import located
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import identity_of, matches, position_of
-from flashback_async.routing import OperationKind, Outcome
+from flashback_async.objects.position import identity_of, matches
+from flashback_async.objects.read_request import Pinned, ReadRequest
+from flashback_async.routing import Outcome
 from flashback_async.transport.body import CONFIRMED
-from flashback_async.transport.operation import Journey, Operation
+from flashback_async.transport.operation import Deadline
 from flashback_async.transport.outcomes import outcome_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from flashback_async.models import ObjectInfo
-    from flashback_async.objects.position import Position
+    from flashback_async.objects.position import Identity, Position
     from flashback_async.objects.runner import Runner
     from flashback_async.routing import Endpoint
     from flashback_async.transport.body import LeasedBody
+    from flashback_async.transport.operation import Operation
 
 # What a store answers to a resumed read when the object is not the one that was being read.
 _CHANGED_STATUS = frozenset({404, 412, 416})
@@ -61,23 +66,21 @@ class ObjectStream:
     def __init__(
         self,
         runner: Runner,
-        bucket: str,
-        key: str,
+        request: ReadRequest,
         *,
-        range: ByteRange | None,  # noqa: A002  # the public name of the argument
         timeout: float | None,
         endpoint: Endpoint | str | None,
         retry: bool,
         streamed: bool = True,
+        admit: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._runner = runner
-        self._bucket = bucket
-        self._key = key
-        self._range = range
+        self._request = request
         self._pin = endpoint
         self._timeout = timeout
         self._retry = retry
         self._streamed = streamed
+        self._admit = admit
         self._body: LeasedBody | None = None
         self._running: AbstractAsyncContextManager[None] | None = None
         self._closed = False
@@ -107,11 +110,16 @@ class ObjectStream:
         self._journey = self._runner.journey(
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
-        running = self._runner.running(self._operation(self._range, None), self._journey.deadline)
-        await running.__aenter__()
-        self._running = running
+        part_of = self._request.part_of
+        if part_of is None:
+            running = self._runner.running(self._request.first(), self._journey.deadline)
+            await running.__aenter__()
+            self._running = running
+        else:
+            self._journey.deadline = part_of.deadline
         try:
             await self._begin()
+            await self._wait_for_room()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -186,15 +194,43 @@ class ObjectStream:
             raise ClientClosedError("the stream is not open; use `async with`")
         return self._body
 
-    async def _begin(self) -> None:
-        body = self._body = await self._runner.executor.open(
-            self._operation(self._range, None), self._journey
+    @property
+    def identity(self) -> Identity:
+        """What tells the version of the object that is read from others."""
+        return self._identity
+
+    def part(self, start: int, stop: int) -> ObjectStream:
+        """Another stream, over some of the same version's bytes, by the same deadline.
+
+        It belongs to this one's operation, and may be read beside it.
+        """
+        part = replace(
+            self._request,
+            range=ByteRange(start, stop),
+            part_of=Pinned(self._identity, self._journey.deadline),
         )
-        position = await self._position(body, self._range, None)
+        return ObjectStream(self._runner, part, timeout=None, endpoint=self._pin, retry=self._retry)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until the caller has room for the bytes. That time is not counted: it is the caller's."""
+        if self._admit is not None:
+            left = self._journey.deadline.remaining(self._runner.executor.clock())
+            await self._admit(self.length)
+            if left < float("inf"):
+                self._journey.deadline = Deadline.after(left, now=self._runner.executor.clock())
+
+    async def _begin(self) -> None:
+        request = self._request
+        pinned = None if request.part_of is None else request.part_of.identity
+        body = await self._answered(request.first(), 0, is_pinned=pinned is not None)
+        position = await self._position(body, request.range, None)
         total = position.total
-        self.info = object_info(self._bucket, self._key, body.fields, size=total or 0)
+        self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)
         self._identity = identity_of(body.fields, total)
-        wanted = self._range or ByteRange()
+        if pinned is not None and not matches(pinned, self._identity):
+            body.end(Outcome.CANCELLED)
+            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self._identity}")
+        wanted = request.range or ByteRange()
         first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
         self._left = self.length
@@ -217,15 +253,10 @@ class ObjectStream:
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
-        operation = self._operation(rest, self._identity.etag)
+        operation = self._request.rest(rest, self._identity)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
-        try:
-            fresh = self._body = await executor.open(operation, journey)
-        except ServiceError as refusal:
-            if refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
-            raise
+        fresh = await self._answered(operation, offset, is_pinned=True)
         try:
             position = await self._position(fresh, rest, self._identity.total)
         except OperationError:
@@ -241,36 +272,37 @@ class ObjectStream:
         self._skip = offset - position.start
         self._runner.monitor.resumed += 1
 
+    async def _answered(self, operation: Operation, offset: int, *, is_pinned: bool) -> LeasedBody:
+        """The answer to a read, which may be one of a version that was seen before."""
+        try:
+            body = self._body = await self._runner.executor.open(operation, self._journey)
+        except ServiceError as refusal:
+            if is_pinned and refusal.status in _CHANGED_STATUS:
+                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
+            raise
+        if not is_pinned:
+            try:
+                self._request.conditions.check(body.fields)
+            except ServiceError as refusal:
+                body.end(Outcome.CALLER_FAULT)
+                raise self._told(refusal)  # noqa: B904  # it is the same error
+        return body
+
     async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
-        """Where the bytes of an answer belong; the size is asked for where it does not tell."""
-        position = position_of(body.fields, body.status, asked, total)
-        if position is None:
-            position = position_of(body.fields, body.status, asked, await self._size(body))
-        assert position is not None, "the size settles it"
-        return position
+        try:
+            return await located(
+                body,
+                asked,
+                total,
+                executor=self._runner.executor,
+                head=self._request.head(),
+                deadline=self._journey.deadline,
+                attempts=self._runner.attempts if self._retry else 1,
+            )
+        except IntegrityError as error:
+            raise self._told(error)  # noqa: B904  # it is the same error
 
-    async def _size(self, body: LeasedBody) -> int:
-        """The size of the object, as the endpoint tells it whose answer to a read does not."""
-        operation = Operation("HeadObject", OperationKind.READ, self._bucket, self._key)
-        attempts = self._runner.attempts if self._retry else 1
-        journey = Journey(deadline=self._journey.deadline, attempts_left=attempts, pin=body.endpoint_id)
-        size = (await self._runner.executor.call(operation, journey)).fields.get("ContentLength")
-        if not isinstance(size, int):
-            raise self._told(IntegrityError(f"{body.endpoint_id} does not tell how long the object is"))
-        return size
-
-    def _operation(self, asked: ByteRange | None, etag: str | None) -> Operation:
-        parameters: dict[str, object] = {}
-        if asked is not None:
-            parameters["Range"] = asked.header()
-        if etag is not None:
-            parameters["IfMatch"] = etag
-        size = asked.stop - asked.start if asked is not None and asked.stop is not None else None
-        return Operation(
-            "GetObject", OperationKind.READ, self._bucket, self._key, parameters, streamed=True, size=size
-        )
-
-    def _changed(self, how: str, offset: int) -> OperationError:
+    def _changed(self, how: str, offset: int = 0) -> OperationError:
         return self._told(
             ObjectChangedError(
                 f"the object changed after {offset} bytes: {how}", code="ObjectChanged", status=412
@@ -278,7 +310,8 @@ class ObjectStream:
         )
 
     def _told(self, error: OperationError) -> OperationError:
-        error.operation, error.bucket, error.key = "GetObject", self._bucket, self._key
-        error.endpoint = self._opened().endpoint_id
+        error.operation, error.bucket, error.key = "GetObject", self._request.bucket, self._request.key
+        if self._body is not None:
+            error.endpoint = self._body.endpoint_id
         error.attempts = tuple(self._journey.failures)
         return error

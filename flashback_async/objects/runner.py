@@ -64,9 +64,7 @@ class Runner:
             seconds = None if timeout == float("inf") else float(timeout)
         else:
             raise ConfigurationError(f"timeout={timeout!r:.40} must be a number of seconds above 0")
-        pin = endpoint.id if isinstance(endpoint, Endpoint) else endpoint
-        if pin is not None and not isinstance(pin, str):
-            raise ConfigurationError(f"endpoint={endpoint!r:.80} is neither an Endpoint nor the id of one")
+        pin = _pin(endpoint)
         return Journey(
             deadline=Deadline.after(seconds, now=self.executor.clock()),
             attempts_left=self.attempts if retry else 1,
@@ -81,6 +79,11 @@ class Runner:
         journey = self.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=False)
         async with self.running(operation, journey.deadline):
             return await self.executor.call(operation, journey)
+
+    async def presign(self, operation: Operation, *, endpoint: Endpoint | str | None, expires: int) -> str:
+        """A URL that carries `operation` out for `expires` seconds, at that endpoint or the best one now."""
+        self.check_open()
+        return await self.executor.presign(operation, _pin(endpoint), expires=expires)
 
     @asynccontextmanager
     async def running(self, operation: Operation, deadline: Deadline) -> AsyncIterator[None]:
@@ -175,3 +178,10 @@ class Place:
         leave, self._leave = self._leave, None
         if leave is not None:
             leave(error)
+
+
+def _pin(endpoint: Endpoint | str | None) -> str | None:
+    pin = endpoint.id if isinstance(endpoint, Endpoint) else endpoint
+    if pin is not None and not isinstance(pin, str):
+        raise ConfigurationError(f"endpoint={endpoint!r:.80} is neither an Endpoint nor the id of one")
+    return pin

@@ -1,29 +1,23 @@
-"""The S3 verbs as callers see them. `FlashbackClient` is these plus a life cycle."""
+"""The S3 verbs as callers see them. `FlashbackClient` is these plus a life cycle.
+
+| family | verbs |
+|---|---|
+| `reading_verbs` | get, stream, head, exists, get_ranges |
+| `writing_verbs` | put, copy, delete |
+| `listing_verbs` | list_objects, list_object_versions |
+| `bulk_verbs` | get, put, head and copy of many objects |
+| `bulk_deletion` | delete_objects |
+| `presigning_verbs` | generate_presigned_url |
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
-
-from flashback_async.errors import ConfigurationError, ObjectNotFoundError
-from flashback_async.models import ObjectInfo, StoredObject
-from flashback_async.objects.info import number, object_info, text
-from flashback_async.objects.listing import PAGE_LIMIT, pages_of
-from flashback_async.objects.names import ByteRange, checked_bucket, checked_key, checked_metadata
-from flashback_async.objects.reading import ObjectStream
-from flashback_async.routing import OperationKind
-from flashback_async.transport.operation import Operation
-from flashback_async.transport.upload import Upload
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from flashback_async.objects.runner import Runner
-    from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
+from flashback_async.objects.bulk_deletion import BulkDeletion
+from flashback_async.objects.bulk_verbs import BulkVerbs
+from flashback_async.objects.presigning_verbs import PresigningVerbs
 
 
-class Verbs(ABC):
+class Verbs(BulkVerbs, BulkDeletion, PresigningVerbs):
     """Reading, writing and listing objects through whichever endpoint is best at the moment.
 
     Every verb takes the same three options:
@@ -38,259 +32,10 @@ class Verbs(ABC):
     when no endpoint gave an answer in as many attempts as are allowed, `DeadlineExceededError` when time is
     up, and `ClientClosedError` when the client does not run. Cancelling a verb leaves no connection, permit
     or task.
+
+    Reads take conditions: `if_match` and `if_none_match` (an ETag, `info.etag` as it is), `if_modified_since`
+    and `if_unmodified_since` (a `datetime` with a time zone). A read whose condition says that the caller has
+    the object already raises `NotModifiedError`, one that finds another object than expected
+    `PreconditionFailedError`. They hold also where a gateway ignores them: the answer is compared here.
+    `version_id` names a version, where the bucket keeps versions.
     """
-
-    @abstractmethod
-    def _started(self) -> Runner:
-        """What runs the verbs.
-
-        Raises:
-            ClientClosedError: the client is not running here.
-        """
-
-    async def put_object(
-        self,
-        bucket: str,
-        key: str,
-        data: Source,
-        *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """Write one object, replacing what was there.
-
-        Args:
-            bucket: bucket name.
-            key: object key.
-            data: bytes, a path (`str` or `PathLike`), or a file open in binary mode, read from its position.
-                Nothing is loaded into memory but files that cannot seek.
-            content_type: media type to store; the store's default without.
-            metadata: user metadata to store, as text.
-            timeout: seconds; see the class.
-            endpoint: see the class.
-            retry: see the class. A write whose answer was lost is sent again: whole objects are replaced
-                whole, so writing the same bytes twice leaves the same object.
-
-        Returns:
-            What was stored, with its ETag.
-
-        Raises:
-            EntityTooLargeError: more than gateways take in one request (100 MB).
-            WritesDisabledError: a quota has switched writes off.
-        """
-        checked_bucket(bucket)
-        checked_key(key)
-        parameters: dict[str, object] = {}
-        if content_type is not None:
-            parameters["ContentType"] = content_type
-        if metadata is not None:
-            parameters["Metadata"] = checked_metadata(metadata)
-        runner = self._started()
-        upload = await Upload.of(data)
-        operation = Operation(
-            "PutObject", OperationKind.WRITE, bucket, key, parameters, upload=upload, size=upload.size
-        )
-        answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-        runner.monitor.bytes_written += upload.size
-        return ObjectInfo(
-            bucket=bucket,
-            key=key,
-            size=upload.size,
-            etag=text(answered.fields, "ETag"),
-            content_type=content_type,
-            metadata=metadata or {},
-            version_id=text(answered.fields, "VersionId"),
-        )
-
-    async def get_object(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        range: tuple[int, int | None] | None = None,  # noqa: A002  # part of the public contract
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> StoredObject:
-        """Read one object, or a range of it, into memory.
-
-        A body that breaks goes on at another endpoint, at the exact byte.
-
-        Args:
-            bucket: bucket name.
-            key: object key.
-            range: half-open range of bytes, like a slice: (start, stop), (start, None), or (-n, None) for
-                the last n bytes. A range past the end yields what there is.
-            timeout: seconds; see the class.
-            endpoint: see the class.
-            retry: see the class.
-
-        Raises:
-            ObjectNotFoundError: there is no such object or bucket.
-            ObjectChangedError: the object was replaced while it was being read.
-        """
-        async with self._stream(bucket, key, range, timeout, endpoint, retry=retry, streamed=False) as stream:
-            body = await stream.read()
-            return StoredObject(
-                body=body, info=stream.info, endpoint=stream.endpoint, attempts=stream.attempts
-            )
-
-    def stream_object(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        range: tuple[int, int | None] | None = None,  # noqa: A002  # part of the public contract
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectStream:
-        """Read one object, or a range of it, as it arrives.
-
-        ```python
-        async with client.stream_object("bucket", "key") as body:
-            async for chunk in body: ...
-        ```
-
-        A body that stalls or breaks goes on at another endpoint, at the exact byte; the caller sees only
-        bytes. Leaving the block early closes the connection. Arguments and errors are those of `get_object`;
-        there is no total timeout unless given, and no byte for `settings.stall_timeout` counts as broken.
-        """
-        return self._stream(bucket, key, range, timeout, endpoint, retry=retry, streamed=True)
-
-    async def head_object(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """What the store says of one object, without its bytes.
-
-        Raises:
-            ObjectNotFoundError: there is no such object or bucket.
-        """
-        operation = Operation("HeadObject", OperationKind.READ, checked_bucket(bucket), checked_key(key))
-        answered = await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-        return object_info(bucket, key, answered.fields, size=number(answered.fields, "ContentLength"))
-
-    async def object_exists(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> bool:
-        """Whether there is such an object. Every failure but "not found" is raised, never taken for False."""
-        try:
-            await self.head_object(bucket, key, timeout=timeout, endpoint=endpoint, retry=retry)
-        except ObjectNotFoundError:
-            return False
-        return True
-
-    async def delete_object(
-        self,
-        bucket: str,
-        key: str,
-        *,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> None:
-        """Delete one object. One that is not there counts as deleted, as S3 has it."""
-        operation = Operation("DeleteObject", OperationKind.WRITE, checked_bucket(bucket), checked_key(key))
-        await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-
-    async def copy_object(
-        self,
-        bucket: str,
-        source_key: str,
-        key: str,
-        *,
-        to_bucket: str | None = None,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> ObjectInfo:
-        """Copy one object within the store, with its metadata; no byte comes here.
-
-        Args:
-            bucket: bucket of the source.
-            source_key: key of the source.
-            key: key of the copy.
-            to_bucket: bucket of the copy; the same one by default.
-            timeout: seconds for the copy, and again for asking what was stored.
-            endpoint: see the class.
-            retry: see the class.
-
-        Raises:
-            ObjectNotFoundError: there is no such source.
-        """
-        source = {"Bucket": checked_bucket(bucket), "Key": checked_key(source_key, what="source_key")}
-        target = bucket if to_bucket is None else checked_bucket(to_bucket)
-        operation = Operation(
-            "CopyObject", OperationKind.WRITE, target, checked_key(key), {"CopySource": source}
-        )
-        await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-        return await self.head_object(target, key, timeout=timeout, endpoint=endpoint, retry=retry)
-
-    async def list_objects(
-        self,
-        bucket: str,
-        prefix: str = "",
-        *,
-        page_size: int = PAGE_LIMIT,
-        timeout: float | None = None,
-        endpoint: Endpoint | str | None = None,
-        retry: bool = True,
-    ) -> AsyncIterator[ObjectInfo]:
-        """Yield the objects whose keys start with `prefix`, in the store's order, page by page.
-
-        Args:
-            bucket: bucket name.
-            prefix: start of the keys; empty for all.
-            page_size: objects per request, 1 to 1,000.
-            timeout: seconds for each page.
-            endpoint: see the class.
-            retry: see the class.
-        """
-        checked_bucket(bucket)
-        if not isinstance(prefix, str):
-            raise ConfigurationError(f"prefix={prefix!r:.80} is a {type(prefix).__name__}; give a string")
-        if not isinstance(page_size, int) or not 1 <= page_size <= PAGE_LIMIT:
-            raise ConfigurationError(f"page_size={page_size!r:.40} must be 1 to {PAGE_LIMIT}")
-        runner = self._started()
-        async for page in pages_of(
-            runner, bucket, prefix, page_size=page_size, timeout=timeout, endpoint=endpoint, retry=retry
-        ):
-            for info in page:
-                yield info
-
-    def _stream(
-        self,
-        bucket: str,
-        key: str,
-        given_range: tuple[int, int | None] | None,
-        timeout: float | None,
-        endpoint: Endpoint | str | None,
-        *,
-        retry: bool,
-        streamed: bool,
-    ) -> ObjectStream:
-        return ObjectStream(
-            self._started(),
-            checked_bucket(bucket),
-            checked_key(key),
-            range=ByteRange.of(given_range),
-            timeout=timeout,
-            endpoint=endpoint,
-            retry=retry,
-            streamed=streamed,
-        )

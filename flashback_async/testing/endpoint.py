@@ -160,7 +160,7 @@ class ScriptedEndpoint:
         body = MemoryBody(self, served.data or b"", step) if operation.streamed else None
         fields = {**served.fields, **step.fields}
         told = {name: value for name, value in fields.items() if value is not None}
-        return S3Answer(told, served.status, body)
+        return S3Answer(told, served.status, body, is_throttled=served.is_throttled)
 
 
 _EXCUSES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlencode
 from weakref import WeakSet
 
 from flashback_async.config import FlashbackSettings
@@ -101,6 +102,18 @@ class MemoryPool:
         lease = MemoryLease(self._endpoints[endpoint.id], self, slot)
         self.held.add(lease)
         return lease
+
+    async def presign(self, endpoint: Endpoint, operation: Operation, *, expires: int) -> str:
+        """A URL that leads nowhere, and is the same whenever the same is asked; see `Leases`.
+
+        Raises:
+            ClientClosedError: the pool is closed.
+        """
+        if self._closed:
+            raise ClientClosedError("the client was closed while the operation ran")
+        names = {"operation": operation.name, "expires": str(expires)}
+        names |= {name: str(value) for name, value in sorted(operation.parameters.items())}
+        return f"{endpoint.url}/{operation.bucket}/{quote(operation.key or '')}?{urlencode(names)}"
 
     async def open(self) -> None:
         """Nothing to open: no sockets, no sessions."""

@@ -11,6 +11,7 @@ from flashback_async.errors import (
     ClockSkewError,
     EndpointServerError,
     EntityTooLargeError,
+    NotModifiedError,
     ObjectNotFoundError,
     OperationError,
     PreconditionFailedError,
@@ -56,7 +57,9 @@ class Dialect:
         content_range: tells the position of a range in `ContentRange`.
         total: tells the size of the object there; False: `*`.
         content_length: tells the length of a body; False: sends it in chunks.
-        if_match: honours `IfMatch`; False: ignores it.
+        if_match: honours `IfMatch` of reads; False: ignores it.
+        conditions: honours the conditions of reads; False: ignores all of them.
+        key_errors: key -> S3 error code with which a DeleteObjects refuses it.
         etag: gives an ETag.
         last_modified: gives a modification time.
     """
@@ -67,6 +70,8 @@ class Dialect:
     total: bool = True
     content_length: bool = True
     if_match: bool = True
+    conditions: bool = True
+    key_errors: Mapping[str, str] = field(default_factory=dict)
     etag: bool = True
     last_modified: bool = True
 
@@ -164,6 +169,7 @@ class Request:
 
 _SERVER_FAULTS = frozenset({500, 502, 503, 504})
 _BY_STATUS: Mapping[int, type[ServiceError]] = {
+    304: NotModifiedError,
     401: AccessDeniedError,
     402: WritesDisabledError,
     403: AccessDeniedError,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
 
+from flashback_async.testing.conditions import refused_read, refused_write
+from flashback_async.testing.listings import page_of_objects, page_of_versions
 from flashback_async.testing.script import Dialect, refusal
+from flashback_async.testing.store import DEFAULT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,15 +18,31 @@ if TYPE_CHECKING:
     from flashback_async.transport.operation import Operation
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_MANY = 1_000
+_CONDITIONS = ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince")
+# Headers that describe the content: a copy takes them from its source, or replaces all of them.
+_DESCRIPTIVE = frozenset({
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "Expires",
+})  # fmt: skip
+_STORED = _DESCRIPTIVE | {
+    "BucketKeyEnabled",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "StorageClass",
+    "WebsiteRedirectLocation",
+}
 
 
 class Served(NamedTuple):
-    """A successful answer; `data` is its body, None where the operation has none."""
+    """A successful answer; `data` is its body, None where the operation has none; see `S3Answer`."""
 
     fields: dict[str, object]
     status: int = 200
     data: bytes | None = None
+    is_throttled: bool = False
 
 
 def serve(store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect) -> Served:
@@ -63,86 +83,136 @@ def _head(store: MemoryStore, operation: Operation, _data: bytes, dialect: Diale
 
 
 def _put(store: MemoryStore, operation: Operation, data: bytes, _dialect: Dialect) -> Served:
-    given = operation.parameters
-    kind, metadata = given.get("ContentType"), given.get("Metadata")
-    version = store.put(
-        str(operation.bucket),
-        str(operation.key),
-        data,
-        **({"content_type": kind} if isinstance(kind, str) else {}),
-        metadata=metadata if isinstance(metadata, dict) else None,
-    )
-    return Served({"ETag": version.etag})
+    _check_write(store, operation)
+    version = store.put(str(operation.bucket), str(operation.key), data, **_stored(operation.parameters))
+    return Served(_with_version({"ETag": version.etag}, version))
 
 
 def _delete(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:
-    store.delete(str(operation.bucket), str(operation.key))
-    return Served({}, 204)
+    version_id = _version_id(operation.parameters)
+    mark = store.delete(str(operation.bucket), str(operation.key), version_id)
+    if mark is not None:
+        return Served({"DeleteMarker": True, "VersionId": mark.version_id}, 204)
+    return Served({} if version_id is None else {"VersionId": version_id}, 204)
+
+
+def _delete_many(store: MemoryStore, operation: Operation, _data: bytes, dialect: Dialect) -> Served:
+    request = operation.parameters["Delete"]
+    assert isinstance(request, dict), "boto's dictionary"
+    done: list[dict[str, object]] = []
+    refused: list[dict[str, object]] = []
+    for asked in request["Objects"]:
+        code = dialect.key_errors.get(asked["Key"])
+        if code is not None:
+            refused.append({**asked, "Code": code, "Message": "No."})
+            continue
+        mark = store.delete(str(operation.bucket), asked["Key"], asked.get("VersionId"))
+        told = {} if mark is None else {"DeleteMarker": True, "DeleteMarkerVersionId": mark.version_id}
+        done.append({**asked, **told})
+    fields: dict[str, object] = {
+        name: rows for name, rows in (("Deleted", done), ("Errors", refused)) if rows
+    }
+    return Served(fields, is_throttled=any(row["Code"] == "SlowDown" for row in refused))
 
 
 def _copy(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:
-    source = operation.parameters["CopySource"]
+    given = operation.parameters
+    source = given["CopySource"]
     assert isinstance(source, dict), "the verbs name the source as boto's dictionary"
     if source["Bucket"] not in store:
         raise refusal(404, "NoSuchBucket", kind=operation.kind)
-    version = store.get(source["Bucket"], source["Key"])
-    if version is None:
+    version = store.get(source["Bucket"], source["Key"], source.get("VersionId"))
+    if version is None or version.is_delete_marker:
         raise refusal(404, kind=operation.kind)
-    copied = store.put(
-        str(operation.bucket),
-        str(operation.key),
-        version.data,
-        content_type=version.content_type,
-        metadata=version.metadata,
-    )
-    return Served({"CopyObjectResult": {"ETag": copied.etag, "LastModified": copied.last_modified}})
+    status = refused_read(given, version, prefix="CopySource")
+    if status is not None:
+        raise refusal(status, kind=operation.kind)
+    _check_write(store, operation)
+    stored = _stored(given)
+    if given.get("MetadataDirective") != "REPLACE":
+        kept = {name: version.headers[name] for name in _DESCRIPTIVE if name in version.headers}
+        given_headers = {name: value for name, value in stored["headers"].items() if name not in _DESCRIPTIVE}
+        stored |= {
+            "content_type": version.content_type,
+            "metadata": version.metadata,
+            "headers": {**kept, **given_headers},
+        }
+    if given.get("TaggingDirective") != "REPLACE":
+        stored["tags"] = version.tags
+    copied = store.put(str(operation.bucket), str(operation.key), version.data, **stored)
+    told = {"ETag": copied.etag, "LastModified": copied.last_modified}
+    return Served(_with_version({"CopyObjectResult": told}, copied))
 
 
 def _list(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:
-    bucket, given = str(operation.bucket), operation.parameters
-    prefix, limit = str(given.get("Prefix", "")), given.get("MaxKeys", _MANY)
-    assert isinstance(limit, int), "boto refuses anything else"
-    # The token is the last key told, so that writes between two pages move nothing.
-    token = str(given.get("ContinuationToken", ""))
-    keys = [key for key in store.keys(bucket, prefix) if key.encode() > token.encode()]
-    page = keys[: min(limit, _MANY)]
-    fields: dict[str, object] = {
-        "Name": bucket,
-        "Prefix": prefix,
-        "MaxKeys": limit,
-        "KeyCount": len(page),
-        "IsTruncated": len(page) < len(keys),
-    }
-    if page:
-        fields["Contents"] = [_row(store, bucket, key) for key in page]
-    if len(page) < len(keys):
-        fields["NextContinuationToken"] = page[-1]
-    return Served(fields)
+    return Served(page_of_objects(store, operation))
+
+
+def _list_versions(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:
+    return Served(page_of_versions(store, operation))
 
 
 _OPERATIONS = {
     "CopyObject": _copy,
     "DeleteObject": _delete,
+    "DeleteObjects": _delete_many,
     "GetObject": _get,
     "HeadObject": _head,
+    "ListObjectVersions": _list_versions,
     "ListObjectsV2": _list,
     "PutObject": _put,
 }
 
 
 def _version(store: MemoryStore, operation: Operation, dialect: Dialect) -> Version:
-    version = store.get(str(operation.bucket), str(operation.key))
+    given = operation.parameters
+    version_id = _version_id(given)
+    version = store.get(str(operation.bucket), str(operation.key), version_id)
     if version is None:
-        raise refusal(404, _unless_head(operation, "NoSuchKey"), kind=operation.kind)
-    expected = operation.parameters.get("IfMatch")
-    if dialect.if_match and expected not in {None, "*", version.etag}:
-        raise refusal(412, _unless_head(operation, "PreconditionFailed"), kind=operation.kind)
+        code = "NoSuchKey" if version_id is None else "NoSuchVersion"
+        raise refusal(404, _unless_head(operation, code), kind=operation.kind)
+    if version.is_delete_marker:
+        raise refusal(405, "MethodNotAllowed", kind=operation.kind)
+    ignored = set() if dialect.conditions else set(_CONDITIONS)
+    if not dialect.if_match:
+        ignored.add("IfMatch")
+    status = refused_read({name: given[name] for name in given if name not in ignored}, version)
+    if status is not None:
+        # The answer to a HEAD has no body, so its code is only the status.
+        code = str(status) if operation.name == "HeadObject" else ""
+        raise refusal(status, code, kind=operation.kind)
     return version
+
+
+def _check_write(store: MemoryStore, operation: Operation) -> None:
+    there = store.get(str(operation.bucket), str(operation.key))
+    status = refused_write(operation.parameters, there)
+    if status is not None:
+        raise refusal(status, kind=operation.kind)
+
+
+def _stored(given: Mapping[str, object]) -> dict[str, Any]:
+    """What a write stores beside the bytes, as `MemoryStore.put` takes it."""
+    kind, metadata = given.get("ContentType"), given.get("Metadata")
+    return {
+        "content_type": kind if isinstance(kind, str) else DEFAULT_TYPE,
+        "metadata": metadata if isinstance(metadata, dict) else None,
+        "headers": {name: value for name, value in given.items() if name in _STORED},
+        "tags": dict(parse_qsl(str(given.get("Tagging", "")), keep_blank_values=True)),
+    }
+
+
+def _version_id(given: Mapping[str, object]) -> str | None:
+    return None if given.get("VersionId") is None else str(given["VersionId"])
+
+
+def _with_version(fields: dict[str, object], version: Version) -> dict[str, object]:
+    return fields if version.version_id is None else {**fields, "VersionId": version.version_id}
 
 
 def _unless_head(operation: Operation, code: str) -> str:
     """The answer to a HEAD has no body, so its code is only the status."""
-    return code if operation.name != "HeadObject" else {"PreconditionFailed": "412"}.get(code, "404")
+    return code if operation.name != "HeadObject" else "404"
 
 
 def _described(version: Version, dialect: Dialect) -> dict[str, object]:
@@ -150,24 +220,15 @@ def _described(version: Version, dialect: Dialect) -> dict[str, object]:
         "AcceptRanges": "bytes",
         "ContentType": version.content_type,
         "Metadata": dict(version.metadata),
+        **version.headers,
     }
+    if version.tags:
+        fields["TagCount"] = len(version.tags)
     if dialect.etag:
         fields["ETag"] = version.etag
     if dialect.last_modified:
         fields["LastModified"] = version.last_modified
-    return fields
-
-
-def _row(store: MemoryStore, bucket: str, key: str) -> Mapping[str, object]:
-    version = store.get(bucket, key)
-    assert version is not None, "it was listed a moment ago"
-    return {
-        "Key": key,
-        "Size": len(version.data),
-        "ETag": version.etag,
-        "LastModified": version.last_modified,
-        "StorageClass": "STANDARD",
-    }
+    return _with_version(fields, version)
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:

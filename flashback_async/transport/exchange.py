@@ -102,14 +102,14 @@ class Exchange:
             self.answer, first_byte = await self._timed(lease)
             self.lease = lease
             self.is_answered = True
-            outcome = Outcome.SUCCESS
+            outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS
         except OperationError as error:
             outcome, retry_after = outcome_of(error), error.retry_after
             journey.note(error, self.attempt.endpoint.id, means.clock() - self.attempt.started)
             raise
         finally:
             self._settle(outcome, first_byte, retry_after)
-            if lease is not None and outcome is not Outcome.SUCCESS:
+            if lease is not None and not self.is_answered:
                 lease.release()
         return self
 

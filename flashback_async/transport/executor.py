@@ -12,7 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError, ThrottledError
+from flashback_async.errors import (
+    DeadlineExceededError,
+    NoEndpointAvailableError,
+    OperationError,
+    ServiceError,
+    ThrottledError,
+)
 from flashback_async.routing import Wait
 from flashback_async.transport.body import LeasedBody
 from flashback_async.transport.exchange import Exchange, Means
@@ -146,6 +152,29 @@ class Executor:
         self._monitor.retries += 1
         if journey.pin is None:
             self._monitor.failovers[cause_of(error)] += 1
+
+    async def presign(self, operation: Operation, pin: str | None, *, expires: int) -> str:
+        """A URL that carries out `operation`, at the endpoint that is best now or at the one named.
+
+        Takes no permit and no connection, counts for nothing.
+
+        Raises:
+            NoEndpointAvailableError: the table is empty, or has no such endpoint.
+        """
+        if operation.bucket is not None:
+            self._on_bucket(operation.bucket)
+        now = self.clock()
+        if pin is None:
+            endpoint = self._router.best(operation.bucket, operation.kind, now=now)
+        else:
+            rows = self._router.snapshot(now=now).endpoints
+            found = [row.endpoint for row in rows if row.endpoint.id == pin]
+            if not found:
+                raise NoEndpointAvailableError(
+                    f"endpoint {pin!r} is not in the table", detail={pin: "not in the table"}
+                )
+            [endpoint] = found
+        return await self._means.leases.presign(endpoint, operation, expires=expires)
 
     def _trouble(self) -> None:
         self._on_trouble()

@@ -45,11 +45,13 @@ class S3Answer:
         fields: what the operation returns, in boto's names, without the body.
         status: HTTP status.
         body: the unread body of a streamed operation, None otherwise.
+        is_throttled: a part of what was asked for was throttled; the fields tell which.
     """
 
     fields: Mapping[str, object]
     status: int = 200
     body: RawBody | None = None
+    is_throttled: bool = False
 
 
 class Progress(Protocol):
@@ -93,6 +95,12 @@ class Leases(Protocol):
 
         Raises:
             PoolTimeoutError: none became free.
+        """
+
+    async def presign(self, endpoint: Endpoint, operation: Operation, *, expires: int) -> str:
+        """A URL that carries out `operation` at `endpoint` for `expires` seconds, without the caller's key.
+
+        Takes no connection and sends nothing. The URL is a secret until it expires.
         """
 
 

@@ -17,7 +17,8 @@ from botocore.parsers import ResponseParserError
 
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.s3_call import Progress, S3Answer
-from flashback_async.transport.s3_errors import from_boto_error, from_client_error
+from flashback_async.transport.s3_content_md5 import send_content_md5
+from flashback_async.transport.s3_errors import THROTTLING_CODES, from_boto_error, from_client_error
 from flashback_async.transport.s3_model import streamed_input, streamed_output
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class S3ClientFactory:
         # With it, a peer that accepts and stays silent hangs a PUT for ever; without, a PUT costs one round
         # trip less.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        client.meta.events.register("before-sign.s3.DeleteObjects", send_content_md5)
         return S3Client(client, self._http)
 
     async def _open(self, endpoint: Endpoint, credentials: Credentials, config: AioConfig) -> AioBaseClient:
@@ -113,7 +115,13 @@ class S3Client:
             # The body of an error answer broke off while boto was reading it.
             raise self._http.broken(error) from error
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
-        return S3Answer(fields, status, self._body(operation, fields) if operation.streamed else None)
+        rows = fields.get("Errors") if operation.name == "DeleteObjects" else None
+        return S3Answer(
+            fields,
+            status,
+            self._body(operation, fields) if operation.streamed else None,
+            is_throttled=any(row.get("Code") in THROTTLING_CODES for row in rows or ()),
+        )
 
     def _body(self, operation: Operation, fields: dict[str, Any]) -> S3Body:
         """The unread body, taken out of an answer; what turns it into events stays there."""
@@ -126,6 +134,17 @@ class S3Client:
         # aiobotocore 2 puts a proxy around the response, 3 names it.
         proxied = getattr(stream, "__wrapped__", None)
         return S3Body(stream, stream.raw_stream if proxied is None else proxied, self._http)
+
+    async def presign(self, operation: Operation, *, expires: int) -> str:
+        """A URL that carries out `operation` for `expires` seconds; computed here, nothing is sent."""
+        parameters = {**operation.parameters, "Bucket": operation.bucket, "Key": operation.key}
+        try:
+            url: str = await self._client.generate_presigned_url(
+                xform_name(operation.name), Params=parameters, ExpiresIn=expires
+            )
+        except BotoCoreError as error:
+            raise from_boto_error(error) from error
+        return url
 
     async def close(self) -> None:
         """Free what the client holds; the connections belong to the pool."""

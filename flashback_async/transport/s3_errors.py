@@ -27,6 +27,7 @@ from flashback_async.errors import (
     EndpointServerError,
     EntityTooLargeError,
     FlashbackError,
+    NotModifiedError,
     ObjectNotFoundError,
     OperationError,
     PreconditionFailedError,
@@ -60,11 +61,23 @@ BY_CODE: Final[Mapping[str, type[ServiceError]]] = {
     "EntityTooLarge": EntityTooLargeError,
 }
 BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
+    304: NotModifiedError,
     401: AccessDeniedError,
     403: AccessDeniedError,
     404: ObjectNotFoundError,
     412: PreconditionFailedError,
     413: EntityTooLargeError,
+}
+# The status that S3 gives with a code, where a code comes without one.
+STATUS_OF: Final[Mapping[str, int]] = {
+    "AccessDenied": 403,
+    "InternalError": 500,
+    "NoSuchBucket": 404,
+    "NoSuchKey": 404,
+    "NoSuchVersion": 404,
+    "PreconditionFailed": 412,
+    "ServiceUnavailable": 503,
+    "SlowDown": 503,
 }
 # What a node answers when a quota has switched writes off is not documented; these are all that fit.
 QUOTA_STATUS: Final = frozenset({402, 507})
@@ -87,12 +100,43 @@ def from_client_error(error: ClientError, kind: OperationKind, *, now: datetime)
     """
     details = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
-    status = int(metadata.get("HTTPStatusCode", 0))
-    code = str(details.get("Code", ""))
-    message = str(details.get("Message") or "").strip()
+    return _classified(
+        int(metadata.get("HTTPStatusCode", 0)),
+        str(details.get("Code", "")),
+        str(details.get("Message") or "").strip(),
+        kind,
+        headers=metadata.get("HTTPHeaders", {}),
+        request_id=metadata.get("RequestId"),
+        now=now,
+    )
+
+
+def from_row(code: str, message: str, kind: OperationKind, *, now: datetime) -> OperationError:
+    """The error for one of many things that were asked for at once (DeleteObjects), which has no status.
+
+    Args:
+        code: S3's error code.
+        message: what the service says beside it.
+        kind: read or write.
+        now: wall-clock time.
+    """
+    return _classified(
+        STATUS_OF.get(code, 0), code, message.strip(), kind, headers={}, request_id=None, now=now
+    )
+
+
+def _classified(
+    status: int,
+    code: str,
+    message: str,
+    kind: OperationKind,
+    *,
+    headers: Mapping[str, str],
+    request_id: str | None,
+    now: datetime,
+) -> OperationError:
     said = ": ".join(part for part in (code, message) if part and part != str(status))
     reason = f"{status} {said}".strip() if status else said
-    headers = metadata.get("HTTPHeaders", {})
     # SlowDown also comes inside a 200 (CopyObject, CompleteMultipartUpload); boto makes it a 500.
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in THROTTLING_CODES:
         return ThrottledError(reason, retry_after=retry_after(headers.get("retry-after"), now=now))
@@ -108,7 +152,7 @@ def from_client_error(error: ClientError, kind: OperationKind, *, now: datetime)
         f"{reason} ({remedy})" if remedy else reason,
         code=code or str(status),
         status=status,
-        request_id=metadata.get("RequestId") or headers.get("x-amz-request-id"),
+        request_id=request_id or headers.get("x-amz-request-id"),
     )
 
 

@@ -186,6 +186,17 @@ class S3Pool:
             raise ClientClosedError("the client was closed while the operation ran")
         return await self._clients(endpoint).lease(kind, timeout=timeout, now=self._clock)
 
+    async def presign(self, endpoint: Endpoint, operation: Operation, *, expires: int) -> str:
+        """A URL signed by the endpoint's client; see `Leases`.
+
+        Raises:
+            ClientClosedError: the pool is closed.
+        """
+        if self._closed:
+            raise ClientClosedError("the client was closed while the operation ran")
+        client = await self._clients(endpoint).client(operation.kind)
+        return await client.presign(operation, expires=expires)
+
     async def client(self, endpoint: Endpoint, kind: OperationKind) -> S3Client:
         """The endpoint's client, for what needs no connection. Not to be called.
 

@@ -17,13 +17,14 @@ class TestMoto(SeamContract):
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 import pytest
 
 from flashback_async.errors import (
+    NotModifiedError,
     ObjectNotFoundError,
     PoolTimeoutError,
     PreconditionFailedError,
@@ -87,7 +88,7 @@ class SeamContract:
         """Send one operation over a lease of its own."""
 
         async def sent(name, key=None, data=None, *, into=None, progress=nobody, **parameters) -> Got:
-            kind = WRITE if name in {"PutObject", "DeleteObject", "CopyObject"} else READ
+            kind = WRITE if name in {"PutObject", "DeleteObject", "DeleteObjects", "CopyObject"} else READ
             operation = Operation(
                 name,
                 kind,
@@ -215,6 +216,50 @@ class SeamContract:
         with pytest.raises(ObjectNotFoundError) as caught:
             await send("CopyObject", key, CopySource={"Bucket": bucket, "Key": f"{key}.none"})
         assert caught.value.status == 404
+
+    async def test_delete_many(self, send, key):
+        """Many are deleted with one request, those that are not there as well, and the answer names each."""
+        names = [f"{key}/{number}" for number in range(3)]
+        await send("PutObject", names[0], DATA)
+        await send("PutObject", names[1], DATA)
+        rows = {"Objects": [{"Key": name} for name in names], "Quiet": False}
+        fields = (await send("DeleteObjects", Delete=rows)).fields
+        assert sorted(row["Key"] for row in fields["Deleted"]) == names
+        assert (await send("ListObjectsV2", Prefix=f"{key}/", MaxKeys=10)).fields.get("Contents", []) == []
+
+    async def test_common_prefixes(self, send, key):
+        """A delimiter sums up what is deeper."""
+        for tail in ("a", "b/1", "b/2"):
+            await send("PutObject", f"{key}/{tail}", DATA)
+        fields = (await send("ListObjectsV2", Prefix=f"{key}/", Delimiter="/", MaxKeys=10)).fields
+        assert [row["Key"] for row in fields["Contents"]] == [f"{key}/a"]
+        assert [row["Prefix"] for row in fields["CommonPrefixes"]] == [f"{key}/b/"]
+
+    async def test_conditions_of_reads(self, send, key):
+        """What the caller has is 304, what it does not expect 412, and what it asks for comes."""
+        if not self.honours_if_match:
+            pytest.skip("this store ignores conditions")
+        etag = (await send("PutObject", key, DATA)).fields["ETag"]
+        written = (await send("HeadObject", key)).fields["LastModified"]
+        for name in ("GetObject", "HeadObject"):
+            for known in ({"IfNoneMatch": etag}, {"IfModifiedSince": written}):
+                with pytest.raises(NotModifiedError) as caught:
+                    await send(name, key, **known)
+                assert (caught.value.status, caught.value.code) == (304, "304")
+            with pytest.raises(PreconditionFailedError):
+                await send(name, key, IfUnmodifiedSince=written - timedelta(hours=1))
+            await send(name, key, IfNoneMatch='"other"')
+
+    async def test_conditions_of_writes(self, send, key):
+        """A put over something, or over something else than expected, is refused and writes nothing."""
+        if not self.honours_if_match:
+            pytest.skip("this store ignores conditions")
+        await send("PutObject", key, DATA, IfNoneMatch="*")
+        for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0123456789abcdef0123456789abcdef"'}):
+            with pytest.raises(PreconditionFailedError) as caught:
+                await send("PutObject", key, b"other", **condition)
+            assert caught.value.code == "PreconditionFailed"
+        assert (await send("GetObject", key)).body == DATA
 
     async def test_listing(self, send, key):
         """Pages come in the order of the keys and lead to the next; rows tell size, ETag and time."""

@@ -95,9 +95,10 @@ class Scene(Verbs):
         max_in_flight: int = 1_024,
         lag: LoopLag | None = None,
         hedging: bool = False,
+        versioned: tuple[str, ...] = (),
     ) -> None:
         scripts = scripts or {}
-        self.store = MemoryStore("bucket")
+        self.store = MemoryStore("bucket", versioned=versioned)
         self.endpoints = MemoryEndpoints(
             *(
                 ScriptedEndpoint(

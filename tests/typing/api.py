@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import assert_type
 
 from flashback_async import (
     Bucket,
+    BulkResult,
     ClientStats,
+    CommonPrefix,
     Credentials,
+    DeletedObject,
     Endpoint,
     EndpointLease,
     EndpointTimeoutError,
@@ -25,12 +28,14 @@ from flashback_async import (
     ObjectInfo,
     ObjectNotFoundError,
     ObjectStream,
+    ObjectVersion,
     OperationError,
     OperationKind,
     Outcome,
     Router,
     RoutingPolicy,
     ServiceError,
+    StorageHeaders,
     StoredObject,
 )
 
@@ -89,7 +94,15 @@ async def writing(fb: FlashbackClient) -> None:
     assert_type(await fb.copy_object("bucket", "key", "copy", to_bucket="other"), ObjectInfo)
     assert_type(await fb.head_object("bucket", "key"), ObjectInfo)
     assert_type(await fb.object_exists("bucket", "key"), bool)
-    await fb.delete_object("bucket", "key")
+    await fb.delete_object("bucket", "key", version_id="v1")
+    await fb.put_object("bucket", "key", b"", if_none_match="*", tagging={"a": "b"}, storage_class="GLACIER")
+    await fb.put_object("bucket", "key", b"", cache_control="no-cache", headers=StorageHeaders(acl="private"))
+    await fb.put_object("bucket", "key", b"", if_none_match="etag")  # type: ignore[arg-type]  # only "*"
+    await fb.copy_object(
+        "bucket", "key", "copy", source_version_id="v1", metadata={"a": "b"}, if_match="etag"
+    )
+    assert_type(await fb.generate_presigned_url("bucket", "key", method="put_object", expires=60), str)
+    await fb.generate_presigned_url("bucket", "key", method="list")  # type: ignore[arg-type]
 
 
 async def reading(fb: FlashbackClient) -> None:
@@ -111,7 +124,13 @@ async def reading(fb: FlashbackClient) -> None:
         assert_type(await body.read(), bytes)
         async for chunk in body:
             assert_type(chunk, bytes)
+    await fb.get_object("bucket", "key", if_none_match="etag", if_modified_since=datetime.now(UTC))
+    await fb.get_object("bucket", "key", if_modified_since="now")  # type: ignore[arg-type]
+    assert_type(await fb.head_object("bucket", "key", version_id="v1"), ObjectInfo)
+    assert_type(await fb.get_ranges("bucket", "key", [(0, 10), (-5, None)], coalesce=100), list[bytes])
     assert_type(fb.list_objects("bucket", "prefix", page_size=10), AsyncIterator[ObjectInfo])
+    assert_type(fb.list_objects("bucket", delimiter="/"), AsyncIterator[ObjectInfo | CommonPrefix])
+    assert_type(fb.list_object_versions("bucket"), AsyncIterator[ObjectVersion])
     async for info in fb.list_objects("bucket"):
         assert_type(info, ObjectInfo)
 
@@ -122,6 +141,23 @@ async def with_boto(fb: FlashbackClient) -> None:
         await response["Body"].read()
 
 
+async def many(fb: FlashbackClient) -> None:
+    async for got in fb.get_objects("bucket", ["a", "b"], ordered=True, concurrency=4, max_bytes=1_000):
+        assert_type(got, BulkResult[StoredObject])
+        assert_type(got.value, StoredObject)
+        assert_type(got.error, FlashbackError | None)
+    assert_type(
+        fb.get_objects("bucket", fb.list_objects("bucket")), AsyncGenerator[BulkResult[StoredObject], None]
+    )
+    fb.get_objects("bucket", ["a"], on_error="ignore")  # type: ignore[arg-type]
+    async for put in fb.put_objects("bucket", [("a", b""), ("b", Path("file"))], on_error="yield"):
+        assert_type(put, BulkResult[ObjectInfo])
+    async for gone in fb.delete_objects("bucket", fb.list_object_versions("bucket")):
+        assert_type(gone.value, DeletedObject)
+    assert_type(fb.head_objects("bucket", iter("ab")), AsyncGenerator[BulkResult[ObjectInfo], None])
+    assert_type(fb.copy_objects("bucket", "a/", "b/"), AsyncGenerator[BulkResult[ObjectInfo], None])
+
+
 async def one_bucket(fb: FlashbackClient) -> None:
     bucket = fb.bucket("bucket")
     assert_type(bucket, Bucket)
@@ -129,6 +165,12 @@ async def one_bucket(fb: FlashbackClient) -> None:
     assert_type((await bucket.get_object("key")).body, bytes)
     async with bucket.stream_object("key", range=(1, None)) as body:
         assert_type(body, ObjectStream)
+    assert_type(await bucket.get_ranges("key", [(0, 1)]), list[bytes])
+    assert_type(bucket.list_objects(), AsyncIterator[ObjectInfo])
+    assert_type(bucket.list_objects("a/", delimiter="/"), AsyncIterator[ObjectInfo | CommonPrefix])
+    assert_type(bucket.get_objects(["a"]), AsyncGenerator[BulkResult[StoredObject], None])
+    assert_type(await bucket.generate_presigned_url("key"), str)
+    await bucket.get_object(5)  # type: ignore[arg-type]
     async with bucket.lease_endpoint() as lease:
         assert_type(lease, EndpointLease)
 

@@ -1,0 +1,64 @@
+"""What is asked of the store to read one object: to begin, for a part of it, to go on, and for its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from flashback_async.objects.conditions import ANY, ReadConditions
+from flashback_async.routing import OperationKind
+from flashback_async.transport.operation import Operation
+
+if TYPE_CHECKING:
+    from flashback_async.objects.names import ByteRange
+    from flashback_async.objects.position import Identity
+    from flashback_async.transport.operation import Deadline
+
+
+class Pinned(NamedTuple):
+    """What one part of an object has to agree with, and when all of them have to be there."""
+
+    identity: Identity
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """The operations of one read.
+
+    Attributes:
+        bucket: bucket name.
+        key: object key.
+        range: what is wanted of it; None: everything.
+        conditions: which object the caller is content with.
+        part_of: the version that it must be, None where the first answer decides it.
+    """
+
+    bucket: str
+    key: str
+    range: ByteRange | None = None
+    conditions: ReadConditions = ANY
+    part_of: Pinned | None = None
+
+    def first(self) -> Operation:
+        """The operation to begin with."""
+        if self.part_of is not None:
+            return self._get(self.range, self.conditions.further(self.part_of.identity.etag))
+        return self._get(self.range, self.conditions.first())
+
+    def rest(self, asked: ByteRange, identity: Identity) -> Operation:
+        """The one that goes on with the version that the first one found."""
+        return self._get(asked, self.conditions.further(identity.etag))
+
+    def head(self) -> Operation:
+        """The one that tells the size."""
+        version = self.conditions.version_id
+        parameters = {} if version is None else {"VersionId": version}
+        return Operation("HeadObject", OperationKind.READ, self.bucket, self.key, parameters)
+
+    def _get(self, asked: ByteRange | None, conditions: dict[str, object]) -> Operation:
+        parameters = conditions if asked is None else {**conditions, "Range": asked.header()}
+        size = asked.stop - asked.start if asked is not None and asked.stop is not None else None
+        return Operation(
+            "GetObject", OperationKind.READ, self.bucket, self.key, parameters, streamed=True, size=size
+        )
