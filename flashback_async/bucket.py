@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from flashback_async.routing import OperationKind
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from flashback_async.client import FlashbackClient
     from flashback_async.models import ObjectInfo, StoredObject
+    from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.lease import EndpointLease
+    from flashback_async.objects.parts import PutSource
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
 
 
 class Bucket:
@@ -35,7 +37,7 @@ class Bucket:
     async def put_object(
         self,
         key: str,
-        data: Source,
+        data: PutSource,
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -81,6 +83,64 @@ class Bucket:
         """See `FlashbackClient.stream_object`."""
         return self._client.stream_object(
             self.name, key, range=range, timeout=timeout, endpoint=endpoint, retry=retry
+        )
+
+    async def download_file(
+        self,
+        key: str,
+        path: str | os.PathLike[str],
+        *,
+        part_size: int | None = None,
+        concurrency: int | None = None,
+        progress: OnProgress | None = None,
+        fsync: bool = False,
+        resume: bool = True,
+        timeout: float | None = None,
+        endpoint: Endpoint | str | None = None,
+        retry: bool = True,
+    ) -> ObjectInfo:
+        """See `FlashbackClient.download_file`."""
+        return await self._client.download_file(
+            self.name,
+            key,
+            path,
+            part_size=part_size,
+            concurrency=concurrency,
+            progress=progress,
+            fsync=fsync,
+            resume=resume,
+            timeout=timeout,
+            endpoint=endpoint,
+            retry=retry,
+        )
+
+    async def upload_file(
+        self,
+        key: str,
+        source: PutSource,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        part_size: int | None = None,
+        concurrency: int | None = None,
+        progress: OnProgress | None = None,
+        timeout: float | None = None,
+        endpoint: Endpoint | str | None = None,
+        retry: bool = True,
+    ) -> ObjectInfo:
+        """See `FlashbackClient.upload_file`."""
+        return await self._client.upload_file(
+            self.name,
+            key,
+            source,
+            content_type=content_type,
+            metadata=metadata,
+            part_size=part_size,
+            concurrency=concurrency,
+            progress=progress,
+            timeout=timeout,
+            endpoint=endpoint,
+            retry=retry,
         )
 
     async def head_object(

@@ -13,8 +13,10 @@ from flashback_async.bucket import Bucket
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError
 from flashback_async.objects.endpoint_verbs import EndpointVerbs, Lending
+from flashback_async.objects.limits import TransferLimits
 from flashback_async.objects.names import checked_bucket
 from flashback_async.objects.runner import Runner
+from flashback_async.objects.transfer_verbs import TransferVerbs
 from flashback_async.objects.verbs import Verbs
 from flashback_async.objects.views import client_stats, endpoint_views
 from flashback_async.routing import Endpoint, Router
@@ -51,7 +53,7 @@ class _Running:
     stack: AsyncExitStack
 
 
-class FlashbackClient(Verbs, EndpointVerbs):
+class FlashbackClient(Verbs, TransferVerbs, EndpointVerbs):
     """An S3 client that sends every request to the endpoint that is best at the moment.
 
     ```python
@@ -258,6 +260,13 @@ class FlashbackClient(Verbs, EndpointVerbs):
             attempts=settings.attempts,
             total_timeout=settings.total_timeout,
             max_in_flight=settings.max_in_flight,
+            transfers=TransferLimits(
+                threshold=settings.multipart_threshold,
+                part_size=settings.part_size,
+                concurrency=settings.transfer_concurrency,
+                # Whatever goes to one node has a connection there, and others find one too.
+                together=max(1, settings.max_connections // 2),
+            ),
         )
         return runner, pool, discovery, monitor, lag
 

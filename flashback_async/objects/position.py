@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flashback_async.objects.names import ByteRange
+    from flashback_async.transport.operation import Deadline
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PARTIAL = 206
@@ -39,6 +40,13 @@ class Identity(NamedTuple):
     etag: str | None
     last_modified: object
     total: int | None
+
+
+class Pinned(NamedTuple):
+    """What a read has to agree with. `deadline`: it is a part of a larger one, and has to be done by then."""
+
+    identity: Identity
+    deadline: Deadline | None = None
 
 
 def position_of(

@@ -20,10 +20,10 @@ from flashback_async.errors import (
 )
 from flashback_async.objects.info import object_info
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import identity_of, matches, position_of
+from flashback_async.objects.position import Identity, Pinned, identity_of, matches, position_of
 from flashback_async.routing import OperationKind, Outcome
 from flashback_async.transport.body import CONFIRMED
-from flashback_async.transport.operation import Journey, Operation
+from flashback_async.transport.operation import Deadline, Journey, Operation
 from flashback_async.transport.outcomes import outcome_of
 
 if TYPE_CHECKING:
@@ -52,9 +52,11 @@ class ObjectStream:
         attempts: attempts so far, 1 when nothing went wrong.
         start: offset of the first byte of the stream within the object.
         length: bytes that the stream will yield.
+        identity: what tells the version that is read from others.
     """
 
     info: ObjectInfo
+    identity: Identity
     start: int
     length: int
 
@@ -69,6 +71,7 @@ class ObjectStream:
         endpoint: Endpoint | str | None,
         retry: bool,
         streamed: bool = True,
+        part_of: Pinned | None = None,
     ) -> None:
         self._runner = runner
         self._bucket = bucket
@@ -78,6 +81,7 @@ class ObjectStream:
         self._timeout = timeout
         self._retry = retry
         self._streamed = streamed
+        self._part_of = part_of
         self._body: LeasedBody | None = None
         self._running: AbstractAsyncContextManager[None] | None = None
         self._closed = False
@@ -107,9 +111,12 @@ class ObjectStream:
         self._journey = self._runner.journey(
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
-        running = self._runner.running(self._operation(self._range, None), self._journey.deadline)
-        await running.__aenter__()
-        self._running = running
+        if self._part_of is not None and self._part_of.deadline is not None:
+            self._journey.deadline = self._part_of.deadline
+        else:
+            running = self._runner.running(self._operation(self._range, None), self._journey.deadline)
+            await running.__aenter__()
+            self._running = running
         try:
             await self._begin()
         except BaseException as error:
@@ -121,9 +128,7 @@ class ObjectStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the connection, whether the end was reached or not."""
-        self._closed = True
-        if self._body is not None:
-            self._body.end(Outcome.CANCELLED)
+        self.release()
         if self._running is not None:
             await self._running.__aexit__(kind, error, trace)
 
@@ -186,14 +191,41 @@ class ObjectStream:
             raise ClientClosedError("the stream is not open; use `async with`")
         return self._body
 
-    async def _begin(self) -> None:
-        body = self._body = await self._runner.executor.open(
-            self._operation(self._range, None), self._journey
+    def part(self, start: int, stop: int) -> ObjectStream:
+        """Another stream over the same version, by the same deadline, to be read beside this one."""
+        return ObjectStream(
+            self._runner,
+            self._bucket,
+            self._key,
+            range=ByteRange(start, stop),
+            timeout=None,
+            endpoint=self._pin,
+            retry=self._retry,
+            part_of=Pinned(self.identity, self._journey.deadline),
         )
-        position = await self._position(body, self._range, None)
+
+    def release(self) -> None:
+        """Free the connection now: what was not read is not wanted. Idempotent."""
+        self._closed = True
+        if self._body is not None:
+            self._body.end(Outcome.CANCELLED)
+
+    def lift_deadline(self) -> None:
+        """Without a timeout of the caller's, go on as long as there is progress: the object is large."""
+        if self._timeout is None:
+            self._journey.deadline = Deadline()
+
+    async def _begin(self) -> None:
+        pinned = Identity(None, None, None) if self._part_of is None else self._part_of.identity
+        operation = self._operation(self._range, pinned.etag)
+        body = self._body = await self._answered(operation, 0, is_pinned=self._part_of is not None)
+        position = await self._position(body, self._range, pinned.total)
         total = position.total
         self.info = object_info(self._bucket, self._key, body.fields, size=total or 0)
-        self._identity = identity_of(body.fields, total)
+        self.identity = identity_of(body.fields, total)
+        if not matches(pinned, self.identity):
+            body.end(Outcome.CANCELLED)
+            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self.identity}")
         wanted = self._range or ByteRange()
         first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
@@ -217,29 +249,33 @@ class ObjectStream:
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
-        operation = self._operation(rest, self._identity.etag)
+        operation = self._operation(rest, self.identity.etag)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
+        fresh = self._body = await self._answered(operation, offset, is_pinned=True)
         try:
-            fresh = self._body = await executor.open(operation, journey)
-        except ServiceError as refusal:
-            if refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
-            raise
-        try:
-            position = await self._position(fresh, rest, self._identity.total)
+            position = await self._position(fresh, rest, self.identity.total)
         except OperationError:
             fresh.end(Outcome.CANCELLED)
             raise
         now = identity_of(fresh.fields, position.total)
-        if not matches(self._identity, now):
+        if not matches(self.identity, now):
             fresh.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {self._identity}, {fresh.endpoint_id} has {now}", offset)
+            raise self._changed(f"it was {self.identity}, {fresh.endpoint_id} has {now}", offset)
         if position.start > offset or position.stop < stop:
             fresh.end(Outcome.CALLER_FAULT)
             raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)
         self._skip = offset - position.start
         self._runner.monitor.resumed += 1
+
+    async def _answered(self, operation: Operation, offset: int, *, is_pinned: bool) -> LeasedBody:
+        """The answer to a read, which may be one of a version that was seen before."""
+        try:
+            return await self._runner.executor.open(operation, self._journey)
+        except ServiceError as refusal:
+            if is_pinned and refusal.status in _CHANGED_STATUS:
+                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
+            raise
 
     async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
         """Where the bytes of an answer belong; the size is asked for where it does not tell."""
@@ -270,7 +306,7 @@ class ObjectStream:
             "GetObject", OperationKind.READ, self._bucket, self._key, parameters, streamed=True, size=size
         )
 
-    def _changed(self, how: str, offset: int) -> OperationError:
+    def _changed(self, how: str, offset: int = 0) -> OperationError:
         return self._told(
             ObjectChangedError(
                 f"the object changed after {offset} bytes: {how}", code="ObjectChanged", status=412
@@ -279,6 +315,7 @@ class ObjectStream:
 
     def _told(self, error: OperationError) -> OperationError:
         error.operation, error.bucket, error.key = "GetObject", self._bucket, self._key
-        error.endpoint = self._opened().endpoint_id
+        if self._body is not None:
+            error.endpoint = self._body.endpoint_id
         error.attempts = tuple(self._journey.failures)
         return error

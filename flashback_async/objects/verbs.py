@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 from flashback_async.errors import ConfigurationError, ObjectNotFoundError
 from flashback_async.models import ObjectInfo, StoredObject
-from flashback_async.objects.info import number, object_info, text
+from flashback_async.objects.info import number, object_info
 from flashback_async.objects.listing import PAGE_LIMIT, pages_of
 from flashback_async.objects.names import ByteRange, checked_bucket, checked_key, checked_metadata
+from flashback_async.objects.ranged import read_whole
 from flashback_async.objects.reading import ObjectStream
+from flashback_async.objects.writing import write_object
 from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
-from flashback_async.transport.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from flashback_async.objects.parts import PutSource
     from flashback_async.objects.runner import Runner
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
 
 
 class Verbs(ABC):
@@ -52,7 +53,7 @@ class Verbs(ABC):
         self,
         bucket: str,
         key: str,
-        data: Source,
+        data: PutSource,
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -65,8 +66,9 @@ class Verbs(ABC):
         Args:
             bucket: bucket name.
             key: object key.
-            data: bytes, a path (`str` or `PathLike`), or a file open in binary mode, read from its position.
-                Nothing is loaded into memory but files that cannot seek.
+            data: bytes, a path (`str` or `PathLike`), a file open in binary mode, read from its position, or
+                an iterable of bytes, async or not. More than `settings.multipart_threshold` goes in parts,
+                of which a few are in memory; see `upload_file`. Bytes that can change must not until then.
             content_type: media type to store; the store's default without.
             metadata: user metadata to store, as text.
             timeout: seconds; see the class.
@@ -78,7 +80,7 @@ class Verbs(ABC):
             What was stored, with its ETag.
 
         Raises:
-            EntityTooLargeError: more than gateways take in one request (100 MB).
+            EntityTooLargeError: more than 10,000 parts can carry.
             WritesDisabledError: a quota has switched writes off.
         """
         checked_bucket(bucket)
@@ -89,20 +91,17 @@ class Verbs(ABC):
         if metadata is not None:
             parameters["Metadata"] = checked_metadata(metadata)
         runner = self._started()
-        upload = await Upload.of(data)
-        operation = Operation(
-            "PutObject", OperationKind.WRITE, bucket, key, parameters, upload=upload, size=upload.size
+        written = await write_object(
+            runner, bucket, key, data, parameters, timeout=timeout, endpoint=endpoint, retry=retry
         )
-        answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-        runner.monitor.bytes_written += upload.size
         return ObjectInfo(
             bucket=bucket,
             key=key,
-            size=upload.size,
-            etag=text(answered.fields, "ETag"),
+            size=written.size,
+            etag=written.etag,
             content_type=content_type,
             metadata=metadata or {},
-            version_id=text(answered.fields, "VersionId"),
+            version_id=written.version_id,
         )
 
     async def get_object(
@@ -117,7 +116,9 @@ class Verbs(ABC):
     ) -> StoredObject:
         """Read one object, or a range of it, into memory.
 
-        A body that breaks goes on at another endpoint, at the exact byte.
+        A body that breaks goes on at another endpoint, at the exact byte. More than
+        `settings.multipart_threshold` is read in pieces from several endpoints at once, all of the same
+        version, and takes as long as there is progress unless `timeout` is given.
 
         Args:
             bucket: bucket name.
@@ -133,9 +134,9 @@ class Verbs(ABC):
             ObjectChangedError: the object was replaced while it was being read.
         """
         async with self._stream(bucket, key, range, timeout, endpoint, retry=retry, streamed=False) as stream:
-            body = await stream.read()
+            whole = await read_whole(self._started(), stream)
             return StoredObject(
-                body=body, info=stream.info, endpoint=stream.endpoint, attempts=stream.attempts
+                body=whole.body, info=stream.info, endpoint=whole.endpoint, attempts=whole.attempts
             )
 
     def stream_object(

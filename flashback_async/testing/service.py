@@ -10,6 +10,7 @@ from flashback_async.testing.script import Dialect, refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.testing.multipart import OpenUploads, UploadInParts
     from flashback_async.testing.store import MemoryStore, Version
     from flashback_async.transport.operation import Operation
 
@@ -25,17 +26,22 @@ class Served(NamedTuple):
     data: bytes | None = None
 
 
-def serve(store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect) -> Served:
-    """Carry out one operation; `data` is the upload.
+def serve(
+    store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect, uploads: OpenUploads
+) -> Served:
+    """Carry out one operation; `data` is the upload, `uploads` are those that the endpoint knows of.
 
     Raises:
         ServiceError: the store says no.
     """
-    answer = _OPERATIONS.get(operation.name)
-    if answer is None:
+    answer, in_parts = _OPERATIONS.get(operation.name), _IN_PARTS.get(operation.name)
+    if answer is None and in_parts is None:
         raise refusal(501, kind=operation.kind)
     if operation.bucket not in store:
         raise refusal(404, _unless_head(operation, "NoSuchBucket"), kind=operation.kind)
+    if in_parts is not None:
+        return in_parts(store, operation, data, uploads)
+    assert answer is not None, "one of the two"
     return answer(store, operation, data, dialect)
 
 
@@ -63,16 +69,61 @@ def _head(store: MemoryStore, operation: Operation, _data: bytes, dialect: Diale
 
 
 def _put(store: MemoryStore, operation: Operation, data: bytes, _dialect: Dialect) -> Served:
-    given = operation.parameters
+    return Served({"ETag": _stored(store, operation, data, operation.parameters).etag})
+
+
+def _create(_store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    bucket, key = str(operation.bucket), str(operation.key)
+    upload = uploads.create(bucket, key, operation.parameters)
+    return Served({"Bucket": bucket, "Key": key, "UploadId": upload.upload_id})
+
+
+def _part(_store: MemoryStore, operation: Operation, data: bytes, uploads: OpenUploads) -> Served:
+    number = operation.parameters["PartNumber"]
+    assert isinstance(number, int), "boto refuses anything else"
+    return Served({"ETag": _upload(operation, uploads).put(number, data)})
+
+
+def _complete(store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    upload = _upload(operation, uploads)
+    listed = operation.parameters["MultipartUpload"]
+    assert isinstance(listed, dict), "the verbs list the parts as boto's dictionary"
+    joined = upload.joined([(part["PartNumber"], part["ETag"]) for part in listed["Parts"]])
+    if joined is None:
+        raise refusal(400, "InvalidPart", kind=operation.kind)
+    uploads.end(upload)
+    data, etag = joined
+    return Served({"ETag": _stored(store, operation, data, upload.parameters, etag).etag})
+
+
+def _abort(_store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    uploads.end(_upload(operation, uploads))
+    return Served({}, 204)
+
+
+def _upload(operation: Operation, uploads: OpenUploads) -> UploadInParts:
+    upload = uploads.get(operation.parameters["UploadId"], operation.bucket, operation.key)
+    if upload is None:
+        raise refusal(404, "NoSuchUpload", kind=operation.kind)
+    return upload
+
+
+def _stored(
+    store: MemoryStore,
+    operation: Operation,
+    data: bytes,
+    given: Mapping[str, object],
+    etag: str | None = None,
+) -> Version:
     kind, metadata = given.get("ContentType"), given.get("Metadata")
-    version = store.put(
+    return store.put(
         str(operation.bucket),
         str(operation.key),
         data,
         **({"content_type": kind} if isinstance(kind, str) else {}),
         metadata=metadata if isinstance(metadata, dict) else None,
+        etag=etag,
     )
-    return Served({"ETag": version.etag})
 
 
 def _delete(store: MemoryStore, operation: Operation, _data: bytes, _dialect: Dialect) -> Served:
@@ -127,6 +178,12 @@ _OPERATIONS = {
     "HeadObject": _head,
     "ListObjectsV2": _list,
     "PutObject": _put,
+}
+_IN_PARTS = {
+    "AbortMultipartUpload": _abort,
+    "CompleteMultipartUpload": _complete,
+    "CreateMultipartUpload": _create,
+    "UploadPart": _part,
 }
 
 

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 # boto's names for the operations that the verbs use.
 METHODS: Final = {
+    "AbortMultipartUpload": "abort_multipart_upload",
+    "CompleteMultipartUpload": "complete_multipart_upload",
     "CopyObject": "copy_object",
+    "CreateMultipartUpload": "create_multipart_upload",
     "DeleteObject": "delete_object",
     "GetObject": "get_object",
     "HeadObject": "head_object",
     "ListObjectsV2": "list_objects_v2",
     "PutObject": "put_object",
+    "UploadPart": "upload_part",
 }
 # What a store answers that insists on a signed payload.
 REFUSES_UNSIGNED: Final = frozenset({"XAmzContentSHA256Mismatch"})
