@@ -1,9 +1,8 @@
 """Reading objects: a stream that survives its node, and whole objects on top of it.
 
 A body that stalls, breaks or ends too early goes on at the next endpoint, at the exact byte, with `Range` and
-`If-Match`. Gateways may ignore either (rclone answers a range with status 200, and ignores `If-Match`), so
-every answer says for itself what it is (`position`), and its ETag, length and modification time must be those
-of the first answer. Bytes of two versions are never mixed.
+`If-Match`. Gateways may ignore either (rclone does), so every answer says for itself what it is (`position`),
+and its ETag, length and modification time must be those of the first. Bytes of two versions are never mixed.
 """
 
 from __future__ import annotations
