@@ -207,7 +207,7 @@ class FlashbackSettings(BaseModel):
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
     multipart_threshold: Annotated[int, Field(ge=MIN_PART, lt=MAX_PART)] = 32 * 1_024 * 1_024
     part_size: Annotated[int, Field(ge=MIN_PART, lt=MAX_PART)] = 8 * 1_024 * 1_024
-    transfer_concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    transfer_concurrency: Annotated[int, Field(ge=1, le=256)] = 4
     discovery_interval: Seconds = 10.0
     discovery_timeout: Seconds = 10.0
     probes: bool = True

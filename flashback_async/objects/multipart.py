@@ -245,7 +245,7 @@ class MultipartUpload:
         return await _call(self._runner, self._asked, operation, pin=self.endpoint_id, streamed=streamed)
 
 
-def may_start_again(error: FlashbackError) -> bool:
+def may_start_again(error: BaseException) -> bool:
     """Whether the same upload may succeed at another node."""
     if isinstance(error, ServiceError):
         return error.code == "NoSuchUpload"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from flashback_async.errors import EntityTooLargeError, FlashbackError, OpenUpload, OperationError
+from flashback_async.errors import EntityTooLargeError, OpenUpload, OperationError
 from flashback_async.objects.advance import Advance
 from flashback_async.objects.chain import Chain
 from flashback_async.objects.info import text
@@ -110,29 +110,28 @@ async def _in_parts(
     starts = runner.attempts if asked.retry and asked.endpoint is None else 1
     while True:
         starts -= 1
+        upload: MultipartUpload | None = None
         try:
             upload = await MultipartUpload.create(runner, asked, tried)
-            try:
-                await _send_parts(runner, upload, source, size, limits.concurrency, advance)
-                return await upload.complete()
-            except BaseException:
+            await _send_parts(runner, upload, source, size, limits.concurrency, advance)
+            return await upload.complete()
+        except BaseException as error:
+            if upload is not None:
                 tried.append(upload.endpoint_id)
                 orphans += await finished(upload.abort())
-                raise
-        except FlashbackError as error:
-            if starts <= 0 or not may_start_again(error):
+            if upload is None or starts <= 0 or not _may_start_again(error, source):
                 note_orphans(error, orphans)
                 raise
-            if not source.is_replayable:
-                if isinstance(error, OperationError):
-                    error.reason += "; not started again, for the source can be read only once"
-                note_orphans(error, orphans)
-                raise
-        except BaseException as error:
-            note_orphans(error, orphans)
-            raise
         advance.restart()
         await source.rewind()
+
+
+def _may_start_again(error: BaseException, source: PartSource) -> bool:
+    if not may_start_again(error):
+        return False
+    if not source.is_replayable and isinstance(error, OperationError):
+        error.reason += "; not started again, for the source can be read only once"
+    return source.is_replayable
 
 
 async def _send_parts(  # noqa: PLR0917  # private

@@ -39,7 +39,7 @@ CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.H
 SUCCESS, FAULT, TIMEOUT = Outcome.SUCCESS, Outcome.ENDPOINT_FAULT, Outcome.TIMEOUT
 THROTTLED, CALLER_FAULT, CANCELLED = Outcome.THROTTLED, Outcome.CALLER_FAULT, Outcome.CANCELLED
 KIB, MIB = 1_024, 1_048_576
-LIMITS = TransferLimits(threshold=32 * MIB, part_size=8 * MIB, concurrency=8, together=32)
+LIMITS = TransferLimits(threshold=32 * MIB, part_size=8 * MIB, concurrency=4, together=32)
 
 
 def now() -> float:
