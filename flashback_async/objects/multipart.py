@@ -148,8 +148,11 @@ class MultipartUpload:
         self._size += len(data)
         self.moved += 1
 
-    async def complete(self) -> Written:
+    async def complete(self, whole: str | None) -> Written:
         """Make the parts the object. A lost answer is looked after, before anybody is told of a failure.
+
+        Args:
+            whole: the ETag that the object has at stores that compute it as that of a simple put.
 
         Raises:
             OperationError: the object is not there, or it cannot be told whether it is.
@@ -162,7 +165,7 @@ class MultipartUpload:
             {"MultipartUpload": {"Parts": listed}, **conditions},
             patience=self._runner.executor.first_byte_timeout + self._size / _ASSEMBLY_RATE,
         )
-        expected = _etag_of(etags)
+        expected = {_etag_of(etags), whole} - {None}
         try:
             answered = await self._call(operation, streamed=True)
             etag = text(answered.fields, "ETag")
@@ -171,26 +174,24 @@ class MultipartUpload:
             # Some proxy's page, say.
             raise _told(self._asked, IntegrityError("the answer names no object", endpoint=self.endpoint_id))
         except (EndpointError, IntegrityError, ObjectNotFoundError, PreconditionFailedError):
-            if expected is None or not self._asked.retry:
+            if not expected or not self._asked.retry:
                 raise
             landed = await self._landed(expected)
             if landed is None:
                 raise
             return landed
 
-    async def _landed(self, expected: str) -> Written | None:
+    async def _landed(self, expected: set[str | None]) -> Written | None:
         """The object, if it is made of our parts: then it was the answer only that got lost."""
         operation = Operation("HeadObject", OperationKind.READ, self._asked.bucket, self._asked.key)
         try:
             answered = await _call(self._runner, self._asked, operation, pin=self._asked.endpoint)
         except FlashbackError:
             return None  # what happened to the completion is the better news
-        if (
-            text(answered.fields, "ETag") != expected
-            or number(answered.fields, "ContentLength") != self._size
-        ):
+        fields, etag = answered.fields, text(answered.fields, "ETag")
+        if etag not in expected or number(fields, "ContentLength") != self._size:
             return None
-        return Written(self._size, expected, text(answered.fields, "VersionId"))
+        return Written(self._size, etag, text(fields, "VersionId"))
 
     async def abort(self) -> tuple[OpenUpload, ...]:
         """Give the upload up, through another node if its own is gone, within `FAREWELL` seconds each.

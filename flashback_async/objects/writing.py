@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import md5
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from flashback_async.errors import EntityTooLargeError, OpenUpload, OperationError
@@ -113,8 +114,8 @@ async def _in_parts(
         upload: MultipartUpload | None = None
         try:
             upload = await MultipartUpload.create(runner, asked, tried)
-            await _send_parts(runner, upload, source, size, limits.concurrency, advance)
-            return await upload.complete()
+            etag = await _send_parts(runner, upload, source, size, limits.concurrency, advance)
+            return await upload.complete(etag)
         except BaseException as error:
             if upload is not None:
                 tried.append(upload.endpoint_id)
@@ -141,9 +142,14 @@ async def _send_parts(  # noqa: PLR0917  # private
     size: int,
     concurrency: int,
     advance: Advance,
-) -> None:
-    """All parts, `concurrency` at a time, while the next one is being cut."""
+) -> str | None:
+    """All parts, `concurrency` at a time, while the next one is being cut.
+
+    Returns:
+        The MD5 of it all as an ETag, where it is of use: what can be sent again need not be recognised.
+    """
     slots = asyncio.Semaphore(concurrency)
+    digest = None if source.is_replayable else md5(usedforsecurity=False)
 
     async def send(part_number: int, data: bytes) -> None:
         try:
@@ -162,5 +168,8 @@ async def _send_parts(  # noqa: PLR0917  # private
                     f"more than {MOST_PARTS:,} parts of {size:,} bytes; raise part_size",
                     code="EntityTooLarge",
                 )
+            if digest is not None:
+                await asyncio.to_thread(digest.update, data)
             await slots.acquire()
             group.create_task(send(part_number, data))
+    return None if digest is None else f'"{digest.hexdigest()}"'
