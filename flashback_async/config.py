@@ -155,7 +155,8 @@ class FlashbackSettings(BaseModel):
         pool_timeout: seconds to wait for a free connection of an endpoint.
         first_byte_timeout: seconds from the sent request to the first byte of the answer (the attempt).
         stall_timeout: seconds without a byte of progress, in either direction.
-        total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams.
+        total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams
+            and for what moves in parts.
         attempts: attempts per operation, on different endpoints; 1 turns retries off.
         max_connections, max_in_flight: connections per endpoint; operations at once, more wait their turn.
         multipart_threshold: bytes above which an object moves in parts, up and down; below, the requests

@@ -292,13 +292,19 @@ async def test_a_gibibyte_through_four_bad_nodes(rclone_cluster, figures, tmp_pa
             block = random.randbytes(MIB)
             digest.update(block)
             file.write(block)
-    faults = [
+    up_faults = [
         Behaviour(reset=True, error_rate=0.03),
-        Behaviour(stall_after=3 * MIB, error_rate=0.05),
-        Behaviour(reset_after=2 * MIB, error_rate=0.05),
-        Behaviour(reset=True, error_rate=0.02),
+        Behaviour(black_hole=True, error_rate=0.02),
+        Behaviour(status=503, error_rate=0.03),
+        Behaviour(lose_answer=True, error_rate=0.02),
     ]
-    for node, behaviour in zip(rclone_cluster.nodes, faults, strict=True):
+    down_faults = [
+        Behaviour(reset_after=40 * MIB, error_rate=0.5),
+        Behaviour(stall_after=30 * MIB, error_rate=0.5),
+        Behaviour(truncate_after=20 * MIB, error_rate=0.5),
+        Behaviour(reset=True, error_rate=0.1),
+    ]
+    for node, behaviour in zip(rclone_cluster.nodes, up_faults, strict=True):
         await node.set(behaviour)
     program = Path(__file__).with_name("big_transfer.py")
     environment = {**os.environ, **rclone_cluster.environment(), "FB_STALL_TIMEOUT": "2"}
@@ -314,7 +320,9 @@ async def test_a_gibibyte_through_four_bad_nodes(rclone_cluster, figures, tmp_pa
         up = json.loads(await process.stdout.readline())
         figures(f"{up}")
         await victim.restart()
-        await asyncio.sleep(1.0)
+        for node, behaviour in zip(rclone_cluster.nodes, down_faults, strict=True):
+            await node.set(behaviour)
+        await asyncio.sleep(5.0)
         await rclone_cluster.nodes[3].kill()
         down = json.loads(await process.stdout.readline())
         figures(f"{down}")
@@ -332,4 +340,6 @@ async def test_a_gibibyte_through_four_bad_nodes(rclone_cluster, figures, tmp_pa
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]
     assert down["peak_mib"] < 300
     assert down["leases"] == 0
+    assert up["retries"] > 0
+    assert down["resumed"] > 0
     assert await uploads_open_at(rclone_cluster) == []
