@@ -14,6 +14,7 @@ import os
 import secrets
 from contextlib import suppress
 from hashlib import sha256
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Self
 from zlib import crc32
 
@@ -53,6 +54,7 @@ class PartialFile:
         self._data: int | None = None
         self._log: int | None = None
         self._keeps = False
+        self._is_private = False
 
     @classmethod
     async def find(cls, path: Path, bucket: str, key: str, advance: Advance, *, resume: bool) -> Self:
@@ -62,13 +64,12 @@ class PartialFile:
             ConfigurationError: `path` is a directory.
         """
         found = cls(path, advance)
-        await finished(asyncio.to_thread(found._find, bucket, key, resume=resume))
+        try:
+            await finished(asyncio.to_thread(found._find, bucket, key, resume=resume))
+        except BaseException:
+            await found.close()
+            raise
         return found
-
-    @property
-    def missing(self) -> list[tuple[int, int]]:
-        """What the record lacks."""
-        return [] if self.record is None else self.record.missing()
 
     async def start(self, bucket: str, key: str, identity: Identity, size: int, *, keep: bool) -> None:
         """Get ready for an object of `size` bytes, of which nothing is there.
@@ -112,6 +113,8 @@ class PartialFile:
         if record is not None and self._is_intact(record):
             self.record, self._keeps = record, True
             self._log = os.open(self._record_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            # A line that was being written when the process ended would spoil the next one.
+            os.ftruncate(self._log, self._record_path.read_bytes().rfind(b"\n") + 1)
 
     def _lock(self, flags: int) -> bool:
         """Open the file under its well-known name, if it is ours alone; take another name if it is not."""
@@ -135,11 +138,13 @@ class PartialFile:
             if (here.st_ino, here.st_dev) != (now.st_ino, now.st_dev):
                 os.close(data)
                 continue
-            if here.st_uid != os.geteuid() or here.st_nlink != 1:
+            if not S_ISREG(here.st_mode) or here.st_uid != os.geteuid() or here.st_nlink != 1:
                 os.close(data)
                 break
             self._data = data
             return True
+        # Nobody would find it again, so nothing is kept of it.
+        self._is_private = True
         stem = f".flashback-{secrets.token_hex(10)}"
         self._data_path = self._path.with_name(f"{stem}.part")
         self._record_path = self._path.with_name(f"{stem}.parts")
@@ -213,7 +218,8 @@ class PartialFile:
         self._close_log()
         if self._data is None:
             return
-        if not (self._keeps and self.record is not None and self.record.done):
+        has_pieces = self.record is not None and bool(self.record.done)
+        if self._is_private or not (self._keeps and has_pieces):
             self._record_path.unlink(missing_ok=True)
             # After a commit the name is free, or somebody else's already.
             with suppress(FileNotFoundError):

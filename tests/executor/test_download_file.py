@@ -509,6 +509,18 @@ async def test_a_line_that_was_being_written_is_left_out(tmp_path):
 
 
 @scenario
+async def test_what_follows_such_a_line_is_good_too(tmp_path):
+    """A download that went on from a torn record and was interrupted again is gone on from once more."""
+    await interrupted(slow_scene(), tmp_path / "file", 2.4)
+    record_file(tmp_path).write_text(record_file(tmp_path).read_text() + "[500, 6")
+    first, second = [], []
+    await interrupted(slow_scene(), tmp_path / "file", 1.6, progress=first.append)
+    await with_object(ids="abc").download_file("bucket", "key", tmp_path / "file", progress=second.append)
+    assert second[0] > first[0] >= PART
+    assert files_in(tmp_path) == {"file": DATA}
+
+
+@scenario
 async def test_pieces_that_are_all_there_are_checked_against_the_store(tmp_path):
     """A download that lacked only its last step asks whether the object is still the same, for one byte."""
     scene = with_object(ids="abc")
@@ -540,6 +552,33 @@ async def test_downloads_to_one_file_at_the_same_time(tmp_path):
     ((name, data),) = files_in(tmp_path).items()
     assert name == "file"
     assert data in {DATA, pattern(SIZE, seed=1)}
+
+
+@scenario
+async def test_who_comes_second_leaves_nothing(tmp_path):
+    """Of two downloads to one file that are interrupted, only the first one's pieces can be found again."""
+    scene = slow_scene()
+    tasks = [asyncio.create_task(scene.download_file("bucket", "key", tmp_path / "file")) for _ in range(2)]
+    await asyncio.sleep(2.5)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(files_in(tmp_path)) == 2
+
+
+@scenario
+async def test_a_download_cancelled_at_once_leaves_no_lock(tmp_path):
+    """Cancelled while the disk is looked at, a download lets go of what it found: the next one goes on."""
+    await interrupted(slow_scene(), tmp_path / "file")
+    task = asyncio.create_task(slow_scene().download_file("bucket", "key", tmp_path / "file"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    told = []
+    await slow_scene().download_file("bucket", "key", tmp_path / "file", progress=told.append)
+    assert told[0] >= PART
+    assert files_in(tmp_path) == {"file": DATA}
 
 
 @pytest.mark.parametrize("what", ["link", "hard link"])
