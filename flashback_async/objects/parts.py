@@ -10,7 +10,8 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from flashback_async.errors import ConfigurationError
@@ -92,7 +93,8 @@ async def source_of(given: PutSource) -> PartSource:
     if isinstance(given, AsyncIterable):
         return _AsyncChunks(given)
     is_file = callable(getattr(given, "read", None))
-    if isinstance(given, Iterable) and not is_file:
+    # The order of sets and dictionaries is nobody's idea of an object.
+    if isinstance(given, Iterable) and not is_file and not isinstance(given, AbstractSet | Mapping):
         return _Chunks(given)
     file = cast("BinaryIO", given)
     if is_file and not await asyncio.to_thread(can_seek, file):

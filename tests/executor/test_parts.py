@@ -160,6 +160,19 @@ def test_an_iterable_of_something_else_is_refused(make, item):
     run(play())
 
 
+@pytest.mark.parametrize("source", [{b"a": b"b"}, {b"a", b"b"}, frozenset([b"a"])])
+def test_what_has_no_order_is_refused(source):
+    """Sets and dictionaries are refused before anything is sent: nobody could say what they would become."""
+
+    async def play():
+        scene = scene_of(ids="a")
+        with pytest.raises(ConfigurationError, match=f"is a {type(source).__name__}; give bytes"):
+            await scene.put_object("bucket", "key", source)
+        assert scene.asked == []
+
+    run(play())
+
+
 class Failing(Pipe):
     """A pipe that breaks."""
 
