@@ -63,6 +63,8 @@ class Bucket:
     head_object = mirrored(Verbs.head_object)
     object_exists = mirrored(Verbs.object_exists)
     put_object = mirrored(Verbs.put_object)
+    upload_file = mirrored(Verbs.upload_file)
+    download_file = mirrored(Verbs.download_file)
     copy_object = mirrored(Verbs.copy_object)
     delete_object = mirrored(Verbs.delete_object)
 

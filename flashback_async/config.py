@@ -22,9 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+from flashback_async.config_sources import explained, from_environment
 from flashback_async.errors import ConfigurationError
 
-PREFIX = "FB_"
+MIN_PART = 5 * 1_024 * 1_024
+"""Bytes of a part at least, the last one excepted: S3's rule."""
+
+MAX_PART = 100_000_000
+"""Bytes that one request has to stay below: what gateways take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +155,17 @@ class FlashbackSettings(BaseModel):
         pool_timeout: seconds to wait for a free connection of an endpoint.
         first_byte_timeout: seconds from the sent request to the first byte of the answer (the attempt).
         stall_timeout: seconds without a byte of progress, in either direction.
-        total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams.
+        total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams
+            and for what moves in parts.
         attempts: attempts per operation, on different endpoints; 1 turns retries off.
         max_connections, max_in_flight: connections per endpoint; operations at once, more wait their turn.
+        multipart_threshold: bytes above which an object moves in parts, up and down; below, the requests
+            that parts need cost more than they save. Objects of one part never do.
+        part_size: bytes of a part: large enough that a round trip does not show, small enough that a lost
+            part is cheap. S3 takes 5 MiB at least, gateways take less than 100 MB, and objects that would
+            have more than 10,000 parts get larger ones.
+        transfer_concurrency: parts of one object that move at once: enough to use several nodes, and bounded
+            because an upload holds up to `part_size * (transfer_concurrency + 1)` bytes in memory.
         discovery_interval, discovery_timeout: seconds between discoveries (10 % jitter), and for one.
         probes, hedging: measure the round trip to idle endpoints; let another one race a late read.
     """
@@ -193,6 +206,9 @@ class FlashbackSettings(BaseModel):
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
+    multipart_threshold: Annotated[int, Field(ge=MIN_PART, lt=MAX_PART)] = 32 * 1_024 * 1_024
+    part_size: Annotated[int, Field(ge=MIN_PART, lt=MAX_PART)] = 8 * 1_024 * 1_024
+    transfer_concurrency: Annotated[int, Field(ge=1, le=256)] = 4
     discovery_interval: Seconds = 10.0
     discovery_timeout: Seconds = 10.0
     probes: bool = True
@@ -202,11 +218,11 @@ class FlashbackSettings(BaseModel):
 
         def __init__(self, **values: object) -> None:
             given = {name: value for name, value in values.items() if value is not None}
-            merged = {**_from_environment(type(self).model_fields, os.environ), **given}
+            merged = {**from_environment(type(self).model_fields, os.environ), **given}
             try:
                 super().__init__(**merged)
             except ValidationError as error:
-                raise _explained(error, merged, from_environment=merged.keys() - given.keys()) from None
+                raise explained(error, merged, from_environment=merged.keys() - given.keys()) from None
 
     @field_validator("key_secret", "session_token", "read_key_secret", "jwt", "refresh_token")
     @classmethod
@@ -280,32 +296,6 @@ class FlashbackSettings(BaseModel):
 def reveal(secret: SecretStr | str) -> str:
     """The text of a secret, for the one place that sends it."""
     return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
-
-
-def _from_environment(names: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, str]:
-    found = {name: environment.get(PREFIX + name.upper(), "") for name in names}
-    return {name: text for name, text in found.items() if text.strip()}
-
-
-def _explained(
-    error: ValidationError, given: Mapping[str, object], *, from_environment: set[str]
-) -> ConfigurationError:
-    """One sentence per wrong setting: its name, its value unless secret, what is expected."""
-    secrets = {"key_secret", "session_token", "read_key_secret", "jwt", "refresh_token"}
-    sentences = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        shown = PREFIX + name.upper() if name in from_environment else name
-        if not name or message.startswith(f"{name}: "):
-            sentences.append(message)
-        elif problem["type"] == "extra_forbidden":
-            sentences.append(f"{name} is not a setting; see FlashbackSettings for the names")
-        elif name in secrets:
-            sentences.append(f"{shown}: {message}")
-        else:
-            sentences.append(f"{shown}={given.get(name)!r}: {message}")
-    return ConfigurationError("; ".join(sentences))
 
 
 __all__ = [

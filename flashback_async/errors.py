@@ -113,13 +113,7 @@ class NoEndpointAvailableError(FlashbackError):
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One attempt that did not succeed.
-
-    Attributes:
-        endpoint: id of the endpoint that was asked.
-        elapsed: seconds from the start of the attempt to its end.
-        error: what went wrong, as text.
-    """
+    """An attempt that failed: the `endpoint` by its id, `elapsed` seconds until then, the `error` as text."""
 
     endpoint: str
     elapsed: float
@@ -127,6 +121,14 @@ class FailedAttempt:
 
     def __str__(self) -> str:
         return f"{self.endpoint} after {self.elapsed:.3f} s: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """A multipart upload that may still be open, and cost storage: abort `upload_id` at `endpoint`."""
+
+    endpoint: str
+    upload_id: str
 
 
 class OperationError(FlashbackError):
@@ -139,6 +141,7 @@ class OperationError(FlashbackError):
         key: object key, None where the operation has none.
         attempts: every failed attempt, in order.
         endpoint: id of the endpoint whose answer this is, where there was one.
+        orphans: multipart uploads of this operation that could not be aborted.
     """
 
     def __init__(
@@ -159,15 +162,15 @@ class OperationError(FlashbackError):
         self.key = key
         self.endpoint = endpoint
         self.attempts = attempts
+        self.orphans: tuple[OpenUpload, ...] = ()
         self.retry_after = retry_after
 
     def __str__(self) -> str:
         target = "/".join(part for part in (self.bucket, self.key) if part is not None)
         head = " ".join(part for part in (self.operation, target) if part)
         text = f"{head}: {self.reason}" if head else self.reason
-        if self.attempts:
-            history = "; ".join(str(attempt) for attempt in self.attempts)
-            text = f"{text} (attempts: {history})"
+        for what, rows in (("attempts", self.attempts), ("not aborted", self.orphans)):
+            text += f" ({what}: {'; '.join(map(str, rows))})" if rows else ""
         return text
 
 
@@ -184,8 +187,7 @@ class EndpointConnectError(EndpointError):
 class EndpointTimeoutError(EndpointError, TimeoutError):
     """The endpoint did not answer within the attempt's own time.
 
-    `is_endpoint_fault` is False where our own event loop was blocked for a quarter of that time or more: then
-    the error says nothing of the endpoint, though another attempt may do better.
+    `is_endpoint_fault` is False where our own event loop was blocked for a quarter of that time or more.
     """
 
     def __init__(self, reason: str, *, is_endpoint_fault: bool = True, **context: object) -> None:
@@ -308,6 +310,7 @@ __all__ = [
     "NotModifiedError",
     "ObjectChangedError",
     "ObjectNotFoundError",
+    "OpenUpload",
     "OperationError",
     "PoolTimeoutError",
     "PreconditionFailedError",

@@ -81,7 +81,8 @@ def part_of(name: str) -> str:
 
 MAY_IMPORT = {
     "errors": set(),
-    "config": {"errors"},
+    "config_sources": {"errors"},
+    "config": {"config_sources", "errors"},
     "models": {"errors"},
     "routing": {"errors"},
     "transport": {"routing", "config", "models", "errors"},

@@ -71,8 +71,8 @@ def own_names(module: ModuleType) -> set[str]:
         (errors, set()),
         # A type variable.
         (models, {"T"}),
-        # The prefix and the annotated types serve the settings alone.
-        (config, {"PREFIX", "Strings", "Pairs", "Seconds", "Secret"}),
+        # The annotated types serve the settings alone; the bounds are told by the errors.
+        (config, {"Strings", "Pairs", "Seconds", "Secret", "MIN_PART", "MAX_PART"}),
     ],
     ids=["errors", "models", "config"],
 )

@@ -142,7 +142,7 @@ def test_defaults_are_told_as_they_are():
     """A number, a switch or a choice in the table of settings is the default of the code."""
     told = dict(defaults())
     shown = {
-        name: str(field.default).lower() if isinstance(field.default, bool) else f"{field.default:g}"
+        name: f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
         for name, field in FlashbackSettings.model_fields.items()
         if isinstance(field.default, int | float)
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flashback_async.cli.atomic_file import AtomicFile
 from flashback_async.cli.streams import read_stdin, write_stdout
 from flashback_async.cli.workers import Job
 
@@ -17,26 +16,19 @@ if TYPE_CHECKING:
 
 
 def upload(client: FlashbackClient, source: Path, target: Remote, size: int | None = None) -> Job:
-    """A local file to an object. It is read as it is sent."""
+    """A local file to an object. It is read as it is sent, and in parts if it is large."""
 
     async def work(advance: Advance) -> None:
-        stored = await client.put_object(target.bucket, target.key, source)
-        advance(stored.size)
+        await client.upload_file(target.bucket, target.key, source, progress=advance)
 
     return Job(f"{source} -> {target}", work, size)
 
 
 def download(client: FlashbackClient, source: Remote, target: Path, size: int | None = None) -> Job:
-    """An object to a local file, which appears whole or not at all."""
+    """An object to a local file, which appears whole or not at all, and is read in pieces if it is large."""
 
     async def work(advance: Advance) -> None:
-        async with (
-            AtomicFile(target) as file,
-            client.stream_object(source.bucket, source.key) as body,
-        ):
-            async for chunk in body:
-                await file.write(chunk)
-                advance(len(chunk))
+        await client.download_file(source.bucket, source.key, target, progress=advance, resume=False)
 
     return Job(f"{source} -> {target}", work, size)
 

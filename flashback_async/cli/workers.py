@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flashback_async.cli.exits import CommandError
-from flashback_async.cli.task_group import task_group
 from flashback_async.errors import FlashbackError, ServiceError
+from flashback_async.objects.task_group import task_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable

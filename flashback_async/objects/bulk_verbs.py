@@ -13,6 +13,7 @@ from flashback_async.objects.bulk import OnError, check_bounds, checked_pair, na
 from flashback_async.objects.headers import stored_headers, write_conditions
 from flashback_async.objects.listing_verbs import ListingVerbs
 from flashback_async.objects.names import checked_bucket, checked_key
+from flashback_async.objects.ranged import read_whole
 from flashback_async.objects.read_request import ReadRequest
 from flashback_async.objects.reading import ObjectStream
 from flashback_async.objects.writing_verbs import WritingVerbs
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from flashback_async.models import BulkResult, StorageHeaders
     from flashback_async.objects.budget import Share
+    from flashback_async.objects.parts import PutSource
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
 
 # Half of what one endpoint's pool has (`max_connections`), so that a single healthy node can carry it all and
 # leaves room for others; over 100 ms it is some 300 requests a second.
@@ -42,7 +43,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
       the first result is asked for, and a slow consumer slows everything down.
     - `concurrency`: requests at the same time; those whose results were not taken yet count. What all verbs
       of the client do at once stays within `settings.max_in_flight` and `max_connections` besides.
-    - `max_bytes`: bytes of bodies in hand, a single larger object excepted, which then comes alone.
+    - `max_bytes`: bytes of bodies in hand, a single larger object excepted, which then comes alone. Large
+      objects move in parts, which count as one request here.
     - `ordered`: results come in the order of the input; without, as they are ready.
     - `on_error`: with `"raise"` the first failure ends everything and is raised. With `"yield"` each failure
       is the `error` of its key's result, and the others go on; errors that are not of this package, and a
@@ -74,7 +76,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             bucket: bucket name.
             keys: keys, or the `ObjectInfo`s of a listing. Those tell the size, so that nothing is asked for
                 before there is room for it; else the size is known with the headers, and bodies wait.
-            concurrency: requests at the same time.
+            concurrency: requests at the same time. Up to half of `settings.max_connections`, large objects
+                are read in pieces, as by `get_object`; beyond, each with one request.
             max_bytes: bytes of bodies in hand.
             ordered: whether results keep the order of the input.
             on_error: `"raise"` or `"yield"`.
@@ -85,6 +88,10 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         checked_bucket(bucket)
         check_bounds(concurrency, max_bytes, on_error)
         runner = self._started()
+
+        # Streams that wait for room hold a connection each. If they could hold all of a node's, none would be
+        # left for the pieces of the object that they wait for.
+        in_pieces = concurrency <= runner.transfers.together
 
         async def get(asked: str | ObjectInfo, share: Share) -> StoredObject:
             request = ReadRequest(bucket, checked_key(name_of(asked)))
@@ -98,8 +105,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
                 streamed=False,
                 admit=share.take,
             ) as stream:
-                body = await stream.read()
-                return StoredObject(body, stream.info, stream.endpoint, stream.attempts)
+                whole = await read_whole(runner, stream, in_pieces=in_pieces)
+                return StoredObject(whole.body, stream.info, whole.endpoint, whole.attempts)
 
         return bounded(
             keys,
@@ -137,7 +144,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
     def put_objects(
         self,
         bucket: str,
-        objects: Input[tuple[str, Source]],
+        objects: Input[tuple[str, PutSource]],
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -168,6 +175,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             if_none_match: `"*"`: write only where there is no object.
             concurrency: requests at the same time.
             max_bytes: bytes of bodies that are on their way. The input is asked for one object more at most.
+                What does not tell its length before it is read (pipes, iterables) does not count: a few parts
+                of each are in memory.
             ordered: whether results keep the order of the input.
             on_error: `"raise"` or `"yield"`.
             timeout: seconds for each object.
@@ -189,7 +198,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         write_conditions(None, if_none_match)
         self._started()
 
-        async def put(pair: tuple[str, Source], share: Share) -> ObjectInfo:
+        async def put(pair: tuple[str, PutSource], share: Share) -> ObjectInfo:
             key, data = checked_pair(pair)
             if not share.has_asked:
                 share.ask(await _size_on_disk(data))
@@ -276,7 +285,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         return bounded(sources, told(copy, on_error), concurrency=concurrency, ordered=ordered)
 
 
-def _size_in_memory(pair: tuple[str, Source]) -> int | None:
+def _size_in_memory(pair: tuple[str, PutSource]) -> int | None:
     """Bytes of an object that is in memory already; None where that has to be looked up first."""
     match pair:
         case (_, bytes() | bytearray() | memoryview() as data):

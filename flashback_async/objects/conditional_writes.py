@@ -2,7 +2,8 @@
 
 A write with a condition is marked with an id of its own in its metadata. If a repeated attempt is answered
 with 412, the mark on the object tells whether an earlier attempt was carried out and only its answer was
-lost. Bytes or an ETag could not tell: another writer may have written the same ones.
+lost. Bytes or an ETag could not tell: another writer may have written the same ones. Uploads in parts carry
+the mark from their creation on; `multipart` asks for it after their completion.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from flashback_async.transport.executor import Answered
 
 
-def marked(parameters: dict[str, object]) -> dict[str, object]:
+def marked(parameters: Mapping[str, object]) -> dict[str, object]:
     """The parameters of a write, with an id of its own in the metadata."""
     given = parameters.get("Metadata")
     metadata = dict(given) if isinstance(given, dict) else {}
@@ -47,7 +48,7 @@ async def written(
             if len(journey.failures) < 2:  # noqa: PLR2004
                 raise
             found = await _head(runner, operation, journey, refusal)
-            if found is None or _mark_of(found.fields) != _mark_of(operation.parameters):
+            if found is None or mark_of(found.fields) != mark_of(operation.parameters):
                 raise
             return found
 
@@ -64,6 +65,7 @@ async def _head(
         return None
 
 
-def _mark_of(fields: Mapping[str, object]) -> object:
+def mark_of(fields: Mapping[str, object]) -> object:
+    """The id in the metadata of an answer or a request, None if there is none."""
     metadata = fields.get("Metadata")
     return metadata.get(WRITE_ID) if isinstance(metadata, dict) else None

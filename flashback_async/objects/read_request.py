@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Pinned(NamedTuple):
-    """What one part of an object has to agree with, and when all of them have to be there."""
+    """What a read has to agree with. `deadline`: it is a part of a larger one, and has to be done by then."""
 
     identity: Identity
-    deadline: Deadline
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Reading objects: a stream that survives its node, and whole objects on top of it.
 
 A body that stalls, breaks or ends too early goes on at the next endpoint, at the exact byte, with `Range` and
-`If-Match`. Gateways may ignore either (rclone answers a range with status 200, and ignores `If-Match`), so
-every answer says for itself what it is (`position`), and its ETag, length and modification time must be those
-of the first answer. Bytes of two versions are never mixed.
+`If-Match`. Gateways may ignore either (rclone does), so every answer says for itself what it is (`position`),
+and its ETag, length and modification time must be those of the first. Bytes of two versions are never mixed.
 """
 
 from __future__ import annotations
@@ -57,9 +56,11 @@ class ObjectStream:
         attempts: attempts so far, 1 when nothing went wrong.
         start: offset of the first byte of the stream within the object.
         length: bytes that the stream will yield.
+        identity: what tells the version that is read from others.
     """
 
     info: ObjectInfo
+    identity: Identity
     start: int
     length: int
 
@@ -111,12 +112,12 @@ class ObjectStream:
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
         part_of = self._request.part_of
-        if part_of is None:
+        if part_of is not None and part_of.deadline is not None:
+            self._journey.deadline = part_of.deadline
+        else:
             running = self._runner.running(self._request.first(), self._journey.deadline)
             await running.__aenter__()
             self._running = running
-        else:
-            self._journey.deadline = part_of.deadline
         try:
             await self._begin()
             await self._wait_for_room()
@@ -129,9 +130,7 @@ class ObjectStream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the connection, whether the end was reached or not."""
-        self._closed = True
-        if self._body is not None:
-            self._body.end(Outcome.CANCELLED)
+        self.release()
         if self._running is not None:
             await self._running.__aexit__(kind, error, trace)
 
@@ -194,22 +193,25 @@ class ObjectStream:
             raise ClientClosedError("the stream is not open; use `async with`")
         return self._body
 
-    @property
-    def identity(self) -> Identity:
-        """What tells the version of the object that is read from others."""
-        return self._identity
-
     def part(self, start: int, stop: int) -> ObjectStream:
-        """Another stream, over some of the same version's bytes, by the same deadline.
-
-        It belongs to this one's operation, and may be read beside it.
-        """
+        """Another stream of this operation, over the same version, to be read beside this one."""
         part = replace(
             self._request,
             range=ByteRange(start, stop),
-            part_of=Pinned(self._identity, self._journey.deadline),
+            part_of=Pinned(self.identity, self._journey.deadline),
         )
         return ObjectStream(self._runner, part, timeout=None, endpoint=self._pin, retry=self._retry)
+
+    def release(self) -> None:
+        """Free the connection now: what was not read is not wanted. Idempotent."""
+        self._closed = True
+        if self._body is not None:
+            self._body.end(Outcome.CANCELLED)
+
+    def lift_deadline(self) -> None:
+        """Without a timeout of the caller's, go on as long as there is progress: the object is large."""
+        if self._timeout is None:
+            self._journey.deadline = Deadline()
 
     async def _wait_for_room(self) -> None:
         """Wait until the caller has room for the bytes. That time is not counted: it is the caller's."""
@@ -223,13 +225,13 @@ class ObjectStream:
         request = self._request
         pinned = None if request.part_of is None else request.part_of.identity
         body = await self._answered(request.first(), 0, is_pinned=pinned is not None)
-        position = await self._position(body, request.range, None)
+        position = await self._position(body, request.range, None if pinned is None else pinned.total)
         total = position.total
         self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)
-        self._identity = identity_of(body.fields, total)
-        if pinned is not None and not matches(pinned, self._identity):
+        self.identity = identity_of(body.fields, total)
+        if pinned is not None and not matches(pinned, self.identity):
             body.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self._identity}")
+            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self.identity}")
         wanted = request.range or ByteRange()
         first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
@@ -253,19 +255,19 @@ class ObjectStream:
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
-        operation = self._request.rest(rest, self._identity)
+        operation = self._request.rest(rest, self.identity)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
         fresh = await self._answered(operation, offset, is_pinned=True)
         try:
-            position = await self._position(fresh, rest, self._identity.total)
+            position = await self._position(fresh, rest, self.identity.total)
         except OperationError:
             fresh.end(Outcome.CANCELLED)
             raise
         now = identity_of(fresh.fields, position.total)
-        if not matches(self._identity, now):
+        if not matches(self.identity, now):
             fresh.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {self._identity}, {fresh.endpoint_id} has {now}", offset)
+            raise self._changed(f"it was {self.identity}, {fresh.endpoint_id} has {now}", offset)
         if position.start > offset or position.stop < stop:
             fresh.end(Outcome.CALLER_FAULT)
             raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)

@@ -9,6 +9,7 @@ from flashback_async.models import ObjectInfo, StoredObject
 from flashback_async.objects.conditions import ReadConditions
 from flashback_async.objects.info import number, object_info
 from flashback_async.objects.names import ByteRange, checked_bucket, checked_count, checked_key
+from flashback_async.objects.ranged import read_whole
 from flashback_async.objects.ranged_reads import read_ranges
 from flashback_async.objects.read_request import ReadRequest
 from flashback_async.objects.reading import ObjectStream
@@ -49,7 +50,9 @@ class ReadingVerbs(VerbFamily):
     ) -> StoredObject:
         """Read one object, or a range of it, into memory.
 
-        A body that breaks goes on at another endpoint, at the exact byte.
+        A body that breaks goes on at another endpoint, at the exact byte. More than
+        `settings.multipart_threshold` is read in pieces from several endpoints at once, all of the same
+        version, and takes as long as there is progress unless `timeout` is given.
 
         Args:
             bucket: bucket name.
@@ -79,12 +82,13 @@ class ReadingVerbs(VerbFamily):
             version_id=version_id,
         )
         request = ReadRequest(checked_bucket(bucket), checked_key(key), ByteRange.of(range), conditions)
+        runner = self._started()
         async with ObjectStream(
-            self._started(), request, timeout=timeout, endpoint=endpoint, retry=retry, streamed=False
+            runner, request, timeout=timeout, endpoint=endpoint, retry=retry, streamed=False
         ) as stream:
-            body = await stream.read()
+            whole = await read_whole(runner, stream)
             return StoredObject(
-                body=body, info=stream.info, endpoint=stream.endpoint, attempts=stream.attempts
+                body=whole.body, info=stream.info, endpoint=whole.endpoint, attempts=whole.attempts
             )
 
     def stream_object(

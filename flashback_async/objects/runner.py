@@ -19,6 +19,7 @@ from flashback_async.transport.operation import Deadline, Journey
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from flashback_async.objects.limits import TransferLimits
     from flashback_async.transport.executor import Answered, Executor
     from flashback_async.transport.monitor import Monitor
     from flashback_async.transport.operation import Operation
@@ -33,14 +34,27 @@ class Runner:
         attempts: attempts per operation.
         total_timeout: seconds for a whole object or a metadata call, unless the call says otherwise.
         max_in_flight: operations that may run at once.
+        transfers: how large objects are moved.
+
+    Attributes:
+        part_slots: one for every part of a large object that may move at once, over all objects.
     """
 
     def __init__(
-        self, executor: Executor, monitor: Monitor, *, attempts: int, total_timeout: float, max_in_flight: int
+        self,
+        executor: Executor,
+        monitor: Monitor,
+        *,
+        attempts: int,
+        total_timeout: float,
+        max_in_flight: int,
+        transfers: TransferLimits,
     ) -> None:
         self.executor = executor
         self.monitor = monitor
         self.attempts = attempts
+        self.transfers = transfers
+        self.part_slots = asyncio.Semaphore(transfers.together)
         self._total_timeout = total_timeout
         self._slots = asyncio.Semaphore(max_in_flight)
         self._closed = False

@@ -4,6 +4,7 @@
 |---|---|
 | `reading_verbs` | get, stream, head, exists, get_ranges |
 | `writing_verbs` | put, copy, delete |
+| `transfer_verbs` | upload_file, download_file |
 | `listing_verbs` | list_objects, list_object_versions |
 | `bulk_verbs` | get, put, head and copy of many objects |
 | `bulk_deletion` | delete_objects |
@@ -15,9 +16,10 @@ from __future__ import annotations
 from flashback_async.objects.bulk_deletion import BulkDeletion
 from flashback_async.objects.bulk_verbs import BulkVerbs
 from flashback_async.objects.presigning_verbs import PresigningVerbs
+from flashback_async.objects.transfer_verbs import TransferVerbs
 
 
-class Verbs(BulkVerbs, BulkDeletion, PresigningVerbs):
+class Verbs(BulkVerbs, BulkDeletion, PresigningVerbs, TransferVerbs):
     """Reading, writing and listing objects through whichever endpoint is best at the moment.
 
     Every verb takes the same three options:

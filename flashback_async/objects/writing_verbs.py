@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from flashback_async.models import ObjectInfo
-from flashback_async.objects.conditional_writes import marked, written
 from flashback_async.objects.headers import (
     checked_header,
     copied_headers,
@@ -16,16 +15,16 @@ from flashback_async.objects.headers import (
 from flashback_async.objects.info import text
 from flashback_async.objects.names import checked_bucket, checked_key
 from flashback_async.objects.reading_verbs import ReadingVerbs
+from flashback_async.objects.writing import write_object
 from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
-from flashback_async.transport.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flashback_async.models import StorageHeaders
+    from flashback_async.objects.parts import PutSource
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.upload import Source
 
 
 class WritingVerbs(ReadingVerbs):
@@ -35,7 +34,7 @@ class WritingVerbs(ReadingVerbs):
         self,
         bucket: str,
         key: str,
-        data: Source,
+        data: PutSource,
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -56,8 +55,9 @@ class WritingVerbs(ReadingVerbs):
         Args:
             bucket: bucket name.
             key: object key.
-            data: bytes, a path (`str` or `PathLike`), or a file open in binary mode, read from its position.
-                Nothing is loaded into memory but files that cannot seek.
+            data: bytes, a path (`str` or `PathLike`), a file open in binary mode, read from its position, or
+                an iterable of bytes, async or not. More than `settings.multipart_threshold` goes in parts,
+                of which a few are in memory; see `upload_file`. Bytes that can change must not until then.
             content_type: media type to store; the store's default without.
             metadata: user metadata to store, as text.
             cache_control: how long caches may keep it.
@@ -80,7 +80,7 @@ class WritingVerbs(ReadingVerbs):
 
         Raises:
             PreconditionFailedError: the condition does not hold. Nothing was written.
-            EntityTooLargeError: more than gateways take in one request (100 MB).
+            EntityTooLargeError: more than 10,000 parts can carry.
             WritesDisabledError: a quota has switched writes off.
         """
         checked_bucket(bucket)
@@ -97,34 +97,16 @@ class WritingVerbs(ReadingVerbs):
         )
         conditions = write_conditions(if_match, if_none_match)
         runner = self._started()
-        upload = await Upload.of(data)
-        is_marked = bool(conditions) and retry
-        operation = Operation(
-            "PutObject",
-            OperationKind.WRITE,
+        return await write_object(
+            runner,
             bucket,
             key,
-            {**(marked(parameters) if is_marked else parameters), **conditions},
-            upload=upload,
-            size=upload.size,
-        )
-        if is_marked:
-            answered = await written(runner, operation, timeout=timeout, endpoint=endpoint)
-        else:
-            answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-        runner.monitor.bytes_written += upload.size
-        return ObjectInfo(
-            bucket=bucket,
-            key=key,
-            size=upload.size,
-            etag=text(answered.fields, "ETag"),
-            content_type=content_type,
-            metadata=metadata or {},
-            version_id=text(answered.fields, "VersionId"),
-            storage_class=storage_class,
-            cache_control=cache_control,
-            content_encoding=content_encoding,
-            content_disposition=content_disposition,
+            data,
+            parameters,
+            conditions=conditions,
+            timeout=timeout,
+            endpoint=endpoint,
+            retry=retry,
         )
 
     async def delete_object(

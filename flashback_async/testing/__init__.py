@@ -18,6 +18,7 @@ no sockets and no threads, so the endpoints also work in an event loop whose clo
 
 from flashback_async.testing.clock import ManualClock
 from flashback_async.testing.endpoint import ScriptedEndpoint
+from flashback_async.testing.multipart import OpenUploads, UploadInParts
 from flashback_async.testing.pool import MemoryEndpoints, MemoryPool
 from flashback_async.testing.script import Break, Dialect, Fault, Request, Step
 from flashback_async.testing.store import MemoryStore, Version
@@ -30,8 +31,10 @@ __all__ = [
     "MemoryEndpoints",
     "MemoryPool",
     "MemoryStore",
+    "OpenUploads",
     "Request",
     "ScriptedEndpoint",
     "Step",
+    "UploadInParts",
     "Version",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flashback_async.errors import EndpointConnectError
 from flashback_async.routing import Endpoint
+from flashback_async.testing.multipart import OpenUploads
 from flashback_async.testing.script import Break, Dialect, Fault, Request, Step, refusal
 from flashback_async.testing.service import serve
 from flashback_async.transport.s3_call import Progress, S3Answer
@@ -102,11 +103,13 @@ class ScriptedEndpoint:
         script: what it does with its first requests, in the order of their arrival.
         then: what it does with all further ones.
         dialect: how it answers.
+        own_uploads: multipart uploads are known here only; else to all endpoints of the store.
 
     Attributes:
         endpoint: the endpoint as the router knows it.
         requests: every request that reached it (refused connections too), oldest first.
         bodies: bodies handed out and not closed.
+        uploads: multipart uploads that it knows of.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class ScriptedEndpoint:
         *,
         then: Step | None = None,
         dialect: Dialect | None = None,
+        own_uploads: bool = False,
     ) -> None:
         self.endpoint = Endpoint(id=id, url=f"https://{id}")
         self.store = store
@@ -125,6 +129,7 @@ class ScriptedEndpoint:
         self.dialect = Dialect() if dialect is None else dialect
         self.requests: list[Request] = []
         self.bodies: set[MemoryBody] = set()
+        self.uploads = OpenUploads() if own_uploads else store.uploads
 
     def __repr__(self) -> str:
         return (
@@ -154,7 +159,7 @@ class ScriptedEndpoint:
             raise EndpointConnectError(_EXCUSES[step.fault].format(self.endpoint.id))
         if step.status is not None:
             raise refusal(step.status, step.code, kind=operation.kind, retry_after=step.retry_after)
-        served = serve(self.store, operation, data, step.dialect or self.dialect)
+        served = serve(self.store, operation, data, step.dialect or self.dialect, self.uploads)
         if step.is_lost:
             raise EndpointConnectError(_EXCUSES[Fault.RESET])
         body = MemoryBody(self, served.data or b"", step) if operation.streamed else None

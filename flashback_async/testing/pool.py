@@ -15,7 +15,7 @@ from flashback_async.testing.store import MemoryStore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from flashback_async.client import FlashbackClient
     from flashback_async.routing import Endpoint, OperationKind, Router
@@ -163,6 +163,10 @@ class MemoryEndpoints:
     def __getitem__(self, endpoint_id: str) -> ScriptedEndpoint:
         """The endpoint with that id."""
         return self._endpoints[endpoint_id]
+
+    def __iter__(self) -> Iterator[ScriptedEndpoint]:
+        """The endpoints, in the order given."""
+        return iter(self._endpoints.values())
 
     @property
     def store(self) -> MemoryStore:

@@ -179,6 +179,7 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {
     507: WritesDisabledError,
 }
 _CODES = {
+    400: "BadRequest",
     403: "AccessDenied",
     404: "NoSuchKey",
     412: "PreconditionFailed",

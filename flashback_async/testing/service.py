@@ -14,6 +14,7 @@ from flashback_async.testing.store import DEFAULT_TYPE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.testing.multipart import OpenUploads, UploadInParts
     from flashback_async.testing.store import MemoryStore, Version
     from flashback_async.transport.operation import Operation
 
@@ -45,17 +46,22 @@ class Served(NamedTuple):
     is_throttled: bool = False
 
 
-def serve(store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect) -> Served:
-    """Carry out one operation; `data` is the upload.
+def serve(
+    store: MemoryStore, operation: Operation, data: bytes, dialect: Dialect, uploads: OpenUploads
+) -> Served:
+    """Carry out one operation; `data` is the upload, `uploads` are those that the endpoint knows of.
 
     Raises:
         ServiceError: the store says no.
     """
-    answer = _OPERATIONS.get(operation.name)
-    if answer is None:
+    answer, in_parts = _OPERATIONS.get(operation.name), _IN_PARTS.get(operation.name)
+    if answer is None and in_parts is None:
         raise refusal(501, kind=operation.kind)
     if operation.bucket not in store:
         raise refusal(404, _unless_head(operation, "NoSuchBucket"), kind=operation.kind)
+    if in_parts is not None:
+        return in_parts(store, operation, data, uploads)
+    assert answer is not None, "one of the two"
     return answer(store, operation, data, dialect)
 
 
@@ -84,7 +90,55 @@ def _head(store: MemoryStore, operation: Operation, _data: bytes, dialect: Diale
 
 def _put(store: MemoryStore, operation: Operation, data: bytes, _dialect: Dialect) -> Served:
     _check_write(store, operation)
-    version = store.put(str(operation.bucket), str(operation.key), data, **_stored(operation.parameters))
+    return _written(store, operation, data, operation.parameters)
+
+
+def _create(_store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    bucket, key = str(operation.bucket), str(operation.key)
+    upload = uploads.create(bucket, key, operation.parameters)
+    return Served({"Bucket": bucket, "Key": key, "UploadId": upload.upload_id})
+
+
+def _part(_store: MemoryStore, operation: Operation, data: bytes, uploads: OpenUploads) -> Served:
+    number = operation.parameters["PartNumber"]
+    assert isinstance(number, int), "boto refuses anything else"
+    return Served({"ETag": _upload(operation, uploads).put(number, data)})
+
+
+def _complete(store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    upload = _upload(operation, uploads)
+    # A condition is of the object, which there is from now on; refused, the upload stays open.
+    _check_write(store, operation)
+    listed = operation.parameters["MultipartUpload"]
+    assert isinstance(listed, dict), "the verbs list the parts as boto's dictionary"
+    joined = upload.joined([(part["PartNumber"], part["ETag"]) for part in listed["Parts"]])
+    if joined is None:
+        raise refusal(400, "InvalidPart", kind=operation.kind)
+    uploads.end(upload)
+    data, etag = joined
+    return _written(store, operation, data, upload.parameters, etag)
+
+
+def _abort(_store: MemoryStore, operation: Operation, _data: bytes, uploads: OpenUploads) -> Served:
+    uploads.end(_upload(operation, uploads))
+    return Served({}, 204)
+
+
+def _upload(operation: Operation, uploads: OpenUploads) -> UploadInParts:
+    upload = uploads.get(operation.parameters["UploadId"], operation.bucket, operation.key)
+    if upload is None:
+        raise refusal(404, "NoSuchUpload", kind=operation.kind)
+    return upload
+
+
+def _written(
+    store: MemoryStore,
+    operation: Operation,
+    data: bytes,
+    given: Mapping[str, object],
+    etag: str | None = None,
+) -> Served:
+    version = store.put(str(operation.bucket), str(operation.key), data, **_stored(given), etag=etag)
     return Served(_with_version({"ETag": version.etag}, version))
 
 
@@ -161,6 +215,12 @@ _OPERATIONS = {
     "ListObjectVersions": _list_versions,
     "ListObjectsV2": _list,
     "PutObject": _put,
+}
+_IN_PARTS = {
+    "AbortMultipartUpload": _abort,
+    "CompleteMultipartUpload": _complete,
+    "CreateMultipartUpload": _create,
+    "UploadPart": _part,
 }
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from typing import TYPE_CHECKING
 
+from flashback_async.testing.multipart import OpenUploads
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,7 +24,8 @@ class Version:
 
     Attributes:
         data: the bytes.
-        etag: MD5 of the bytes in quotes, as S3 has it for plain puts.
+        etag: MD5 of the bytes in quotes, as S3 has it for plain puts; for what was written in parts that of
+            the parts' MD5s, and their number.
         last_modified: when it was written; distinct for every write to the store.
         content_type: media type.
         metadata: user metadata.
@@ -49,6 +52,9 @@ class MemoryStore:
     Args:
         buckets: names of buckets that exist from the start; `put` makes the others.
         versioned: buckets among them that keep every version.
+
+    Attributes:
+        uploads: multipart uploads that are neither completed nor aborted.
     """
 
     def __init__(self, *buckets: str, versioned: tuple[str, ...] = ()) -> None:
@@ -58,6 +64,7 @@ class MemoryStore:
         self._kept: dict[tuple[str, str], list[Version]] = {}
         self._history: dict[tuple[str, str], list[Version]] = {}
         self._writes = 0
+        self.uploads = OpenUploads()
 
     def __repr__(self) -> str:
         objects = sum(map(len, self._buckets.values()))
@@ -77,11 +84,15 @@ class MemoryStore:
         metadata: Mapping[str, str] | None = None,
         headers: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
+        etag: str | None = None,
     ) -> Version:
-        """Write one object, replacing what was there; a bucket that does not exist is made."""
+        """Write one object, replacing what was there; a bucket that does not exist is made.
+
+        `etag`: where it is not the MD5 of the bytes, as of an object that was written in parts.
+        """
         version = Version(
             data=data,
-            etag=f'"{md5(data, usedforsecurity=False).hexdigest()}"',
+            etag=f'"{md5(data, usedforsecurity=False).hexdigest()}"' if etag is None else etag,
             last_modified=EPOCH + timedelta(seconds=self._writes),
             content_type=content_type,
             metadata=dict(metadata or {}),

@@ -150,7 +150,8 @@ class Exchange:
         operation, deadline, clock = self.operation, self.journey.deadline, self._means.clock
         timeouts = self._means.timeouts
         in_slices = operation.upload is not None and operation.upload.in_slices
-        patience = timeouts.stall if in_slices else timeouts.first_byte
+        first_byte = timeouts.first_byte if operation.patience is None else operation.patience
+        patience = timeouts.stall if in_slices else first_byte
         sent = self._sent = clock()
         timer = asyncio.timeout_at(deadline.within(patience, now=sent))
         answered = False
@@ -159,7 +160,7 @@ class Exchange:
             nonlocal patience, sent
             if answered or timer.expired():
                 return  # An upload may go on for a moment after the answer came.
-            patience = timeouts.first_byte if complete else timeouts.stall
+            patience = first_byte if complete else timeouts.stall
             sent = clock()
             timer.reschedule(deadline.within(patience, now=sent))
 

@@ -35,6 +35,8 @@ class Operation:
         upload: the body to send, None where there is none.
         streamed: whether the answer's body is handed on unread.
         size: bytes of the body that moves, where known; weighs in the pick from 1 MiB on.
+        patience: seconds to the first byte of the answer, where the store has more to do for it than usual;
+            None: the client's first-byte timeout.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Operation:
     upload: Upload | None = None
     streamed: bool = False
     size: int | None = None
+    patience: float | None = None
 
     @property
     def is_replayable(self) -> bool:

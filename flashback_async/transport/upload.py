@@ -47,15 +47,20 @@ class Upload:
             ConfigurationError: not a source of bytes, or a path that cannot be read.
         """
         if isinstance(source, bytes | bytearray | memoryview):
-            data = bytes(source)
-            return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
+            return cls.of_bytes(bytes(source))
         if isinstance(source, str | os.PathLike):
             return await asyncio.to_thread(cls._of_path, Path(source))
         if callable(getattr(source, "read", None)):
             return await asyncio.to_thread(cls._of_file, source)
         raise ConfigurationError(
-            f"data={source!r:.80} is a {type(source).__name__}; give bytes, a path, or an open binary file"
+            f"data={source!r:.80} is a {type(source).__name__}; give bytes, a path, an open binary file, or "
+            "an iterable of bytes, async or not"
         )
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Upload:
+        """Bytes that do not change."""
+        return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
 
     @classmethod
     def _of_path(cls, path: Path) -> Upload:
@@ -68,20 +73,19 @@ class Upload:
 
     @classmethod
     def _of_file(cls, file: BinaryIO) -> Upload:
-        if getattr(file, "closed", False):
-            raise ConfigurationError(f"data={file!r:.80} is closed; open it, or give its path")
-        if hasattr(file, "encoding"):
-            raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
-        seekable = getattr(file, "seekable", None)
-        if seekable is None or not seekable():
+        if not can_seek(file):
             data = file.read()
             if not isinstance(data, bytes):
                 raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
-            return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
+            return cls.of_bytes(data)
         start = file.tell()
         size = max(0, file.seek(0, os.SEEK_END) - start)
         file.seek(start)
         return cls(lambda: cast("BinaryIO", _Borrowed(file, start)), size)
+
+    def open(self) -> BinaryIO:
+        """The source, at its start; the caller closes it, which leaves a file of somebody else's open."""
+        return self._open()
 
     @property
     def in_slices(self) -> bool:
@@ -93,6 +97,20 @@ class Upload:
         if self._in_memory is not None and not self.in_slices:
             return self._in_memory
         return UploadReader(self._open, self.size, progress)
+
+
+def can_seek(file: BinaryIO) -> bool:
+    """Whether an open file can be read again.
+
+    Raises:
+        ConfigurationError: it is closed, or open in text mode.
+    """
+    if getattr(file, "closed", False):
+        raise ConfigurationError(f"data={file!r:.80} is closed; open it, or give its path")
+    if hasattr(file, "encoding"):
+        raise ConfigurationError(f"data={file!r:.80} yields text; open it in binary mode")
+    seekable = getattr(file, "seekable", None)
+    return seekable is not None and bool(seekable())
 
 
 class UploadReader:

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import EndpointConnectError
+from flashback_async.objects.limits import TransferLimits
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
 from flashback_async.routing import (
@@ -37,6 +38,7 @@ CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.H
 SUCCESS, FAULT, TIMEOUT = Outcome.SUCCESS, Outcome.ENDPOINT_FAULT, Outcome.TIMEOUT
 THROTTLED, CALLER_FAULT, CANCELLED = Outcome.THROTTLED, Outcome.CALLER_FAULT, Outcome.CANCELLED
 KIB, MIB = 1_024, 1_048_576
+LIMITS = TransferLimits(threshold=32 * MIB, part_size=8 * MIB, concurrency=4, together=32)
 
 
 def now() -> float:
@@ -96,6 +98,8 @@ class Scene(Verbs):
         lag: LoopLag | None = None,
         hedging: bool = False,
         versioned: tuple[str, ...] = (),
+        transfers: TransferLimits | None = None,
+        own_uploads: bool = False,
     ) -> None:
         scripts = scripts or {}
         self.store = MemoryStore("bucket", versioned=versioned)
@@ -107,6 +111,7 @@ class Scene(Verbs):
                     () if isinstance(given := scripts.get(name, ()), Step) else given,
                     then=given if isinstance(given, Step) else None,
                     dialect=dialect,
+                    own_uploads=own_uploads,
                 )
                 for name in ids or scripts or "abc"
             )
@@ -131,7 +136,12 @@ class Scene(Verbs):
             hedging=hedging,
         )
         self.runner = Runner(
-            self.executor, self.monitor, attempts=attempts, total_timeout=total, max_in_flight=max_in_flight
+            self.executor,
+            self.monitor,
+            attempts=attempts,
+            total_timeout=total,
+            max_in_flight=max_in_flight,
+            transfers=transfers or LIMITS,
         )
 
     def discover(self, first: float = 0.01) -> None:

@@ -22,6 +22,7 @@ from flashback_async.errors import (
     ThrottledError,
 )
 from flashback_async.models import BulkResult, ObjectVersion
+from flashback_async.objects.limits import TransferLimits
 from flashback_async.testing import Dialect, MemoryEndpoints, Step
 
 from .scenes import KIB, THROTTLED, Scene, now, pattern
@@ -248,6 +249,36 @@ def test_one_that_is_too_large_comes_alone(ordered):
         scene.store.put("bucket", KEYS[2], pattern(5_000))
         results = scene.get_objects("bucket", KEYS[:6], max_bytes=25, ordered=ordered)
         assert sorted([len(result.value.body) async for result in results]) == [10] * 5 + [5_000]
+
+    run(play())
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("concurrency", [2, 4, 20])
+def test_large_objects_come_through_among_others(concurrency, known, ordered):
+    """With less room, connections and places than large objects, each is written and read whole, in parts.
+
+    But streams that wait for room, when they could hold every connection, leave none to read in pieces.
+    """
+
+    async def play():
+        limits = TransferLimits(threshold=250, part_size=100, concurrency=3, together=4)
+        scene = Scene(ids="a", transfers=limits, connections=8, max_in_flight=20, pool=1.0)
+        objects = {key: pattern(1_050, place) for place, key in enumerate(KEYS)}
+        options = {"concurrency": concurrency, "max_bytes": 1_500, "ordered": ordered}
+        written = [result.key async for result in scene.put_objects("bucket", objects.items(), **options)]
+        assert sorted(written) == KEYS
+        assert [request.operation for request in scene.endpoints.requests].count("UploadPart") == 11 * len(
+            KEYS
+        )
+        keys = [info async for info in scene.list_objects("bucket")] if known else KEYS
+        read = {
+            result.key: result.value.body async for result in scene.get_objects("bucket", keys, **options)
+        }
+        assert read == objects
+        assert any(asked is not None for _, asked in scene.ranges) is (concurrency <= limits.together)
+        assert scene.leaks() == {}
 
     run(play())
 

@@ -60,7 +60,7 @@ class Bare:
     def __init__(self, data) -> None:
         self._data = data
 
-    def read(self):
+    def read(self, amount=-1):
         return self._data
 
 

@@ -51,6 +51,7 @@ class TestMoto(Real):
     """S3's own dialect, as moto speaks it."""
 
     store = "moto"
+    knows_what_is_gone = False
 
 
 class TestRclone(Real):

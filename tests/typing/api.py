@@ -29,6 +29,7 @@ from flashback_async import (
     ObjectNotFoundError,
     ObjectStream,
     ObjectVersion,
+    OpenUpload,
     OperationError,
     OperationKind,
     Outcome,
@@ -80,6 +81,14 @@ async def life_cycle() -> None:
     FlashbackClient("settings")  # type: ignore[arg-type]
 
 
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"data"
+
+
+async def told(amount: int) -> None:
+    assert amount
+
+
 async def writing(fb: FlashbackClient) -> None:
     assert_type(await fb.put_object("bucket", "key", b"data"), ObjectInfo)
     await fb.put_object("bucket", "key", bytearray(1), content_type="text/plain", metadata={"a": "b"})
@@ -91,6 +100,11 @@ async def writing(fb: FlashbackClient) -> None:
         await fb.put_object("bucket", "key", file)
         await fb.put_object("bucket", "key", temporary)
     await fb.put_object("bucket", "key", 1)  # type: ignore[arg-type]
+    await fb.put_object("bucket", "key", [b"a", b"b"])
+    await fb.put_object("bucket", "key", chunks())
+    assert_type(await fb.upload_file("bucket", "key", "path", progress=print), ObjectInfo)
+    await fb.upload_file("bucket", "key", chunks(), progress=told, part_size=2**23, concurrency=2)
+    await fb.upload_file("bucket", "key", 1)  # type: ignore[arg-type]
     assert_type(await fb.copy_object("bucket", "key", "copy", to_bucket="other"), ObjectInfo)
     assert_type(await fb.head_object("bucket", "key"), ObjectInfo)
     assert_type(await fb.object_exists("bucket", "key"), bool)
@@ -118,6 +132,8 @@ async def reading(fb: FlashbackClient) -> None:
     stored.body = b""  # type: ignore[misc]  # results do not change
     await fb.get_object("bucket", "key", range=(-10, None))
     await fb.get_object("bucket", "key", range=10)  # type: ignore[arg-type]
+    info = await fb.download_file("bucket", "key", Path("file"), progress=told, fsync=True, resume=False)
+    assert_type(info, ObjectInfo)
     async with fb.stream_object("bucket", "key") as body:
         assert_type(body, ObjectStream)
         assert_type(body.length, int)
@@ -208,6 +224,7 @@ async def errors(fb: FlashbackClient) -> None:
     except OperationError as error:
         assert_type(error.attempts, tuple[FailedAttempt, ...])
         assert_type(error.attempts[0].elapsed, float)
+        assert_type(error.orphans, tuple[OpenUpload, ...])
     except NoEndpointAvailableError as error:
         assert_type(error.detail, dict[str, str])
     except FlashbackError as error:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from flashback_async.cli.demo.script import Phase
 from flashback_async.cli.demo.tree import differences
-from flashback_async.cli.task_group import task_group
 from flashback_async.cli.workers import Job, Observer, work_off
 from flashback_async.errors import OperationError
+from flashback_async.objects.task_group import task_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

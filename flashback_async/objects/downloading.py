@@ -1,0 +1,121 @@
+"""Reading one object into a file, in pieces where it is large, and going on where an earlier try ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flashback_async.errors import ObjectChangedError
+from flashback_async.objects.advance import Advance
+from flashback_async.objects.names import ByteRange
+from flashback_async.objects.partial_file import PartialFile
+from flashback_async.objects.ranged import Plan, read_pieces, readers
+from flashback_async.objects.read_request import Pinned, ReadRequest
+from flashback_async.objects.reading import ObjectStream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flashback_async.models import ObjectInfo
+    from flashback_async.objects.advance import OnProgress
+    from flashback_async.objects.limits import TransferLimits
+    from flashback_async.objects.resume_record import Record
+    from flashback_async.objects.runner import Runner
+    from flashback_async.routing import Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """What a caller wants of a download.
+
+    Attributes:
+        bucket: checked bucket name.
+        key: checked key.
+        path: where the file is to be.
+        limits: sizes and numbers of pieces.
+        fsync: whether the disk must have the file before it appears.
+        resume: whether to go on from an earlier try, and to leave something to go on from.
+        timeout: seconds for all of it; None: as long as there is progress.
+        endpoint: the only endpoint to use.
+        retry: whether what failed may be tried again.
+    """
+
+    bucket: str
+    key: str
+    path: Path
+    limits: TransferLimits
+    fsync: bool
+    resume: bool
+    timeout: float | None
+    endpoint: Endpoint | str | None
+    retry: bool
+
+    async def run(self, runner: Runner, progress: OnProgress | None) -> ObjectInfo:
+        """Do it.
+
+        Raises:
+            ObjectNotFoundError: there is no such object.
+            ObjectChangedError: it was replaced meanwhile.
+            OperationError: it could not be read.
+            OSError: the disk says no.
+            Exception: what `progress` raises.
+        """
+        advance = Advance(progress)
+        file = await PartialFile.find(self.path, self.bucket, self.key, advance, resume=self.resume)
+        try:
+            info = None
+            if file.record is not None:
+                info = await self._go_on(runner, file, file.record, advance)
+            if info is None:
+                info = await self._begin(runner, file)
+            await file.commit(fsync=self.fsync)
+        except ObjectChangedError:
+            await file.forget()
+            raise
+        finally:
+            await file.close()
+        return info
+
+    async def _begin(self, runner: Runner, file: PartialFile) -> ObjectInfo:
+        async with self._stream(runner, None, None) as stream:
+            size = stream.length
+            is_large = size > self.limits.whole
+            await file.start(self.bucket, self.key, stream.identity, size, keep=self.resume and is_large)
+            piece = self.limits.part_size if is_large else max(1, size)
+            await self._read(runner, stream, file, [(0, size)], piece)
+            return stream.info
+
+    async def _go_on(
+        self, runner: Runner, file: PartialFile, record: Record, advance: Advance
+    ) -> ObjectInfo | None:
+        """The rest of an earlier try; None: the object is another one by now."""
+        missing = record.missing()
+        # Something has to be asked for, to know that it is still the same object.
+        start = missing[0][0] if missing else record.size - 1
+        is_same = False
+        try:
+            async with self._stream(runner, ByteRange(start), Pinned(record.identity)) as stream:
+                is_same = True
+                await advance(record.loaded)
+                await self._read(runner, stream, file, missing, self.limits.part_size)
+                return stream.info
+        except ObjectChangedError:
+            if is_same:
+                raise
+            await file.forget()
+            return None
+
+    async def _read(
+        self,
+        runner: Runner,
+        stream: ObjectStream,
+        file: PartialFile,
+        missing: list[tuple[int, int]],
+        piece: int,
+    ) -> None:
+        plan = Plan(missing, piece)
+        await read_pieces(runner, stream, plan, file, concurrency=readers(stream, self.limits))
+
+    def _stream(self, runner: Runner, asked: ByteRange | None, pinned: Pinned | None) -> ObjectStream:
+        request = ReadRequest(self.bucket, self.key, asked, part_of=pinned)
+        return ObjectStream(runner, request, timeout=self.timeout, endpoint=self.endpoint, retry=self.retry)
