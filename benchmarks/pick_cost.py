@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from fixed_server import fixed_server
+from serving.fixed import fixed_server
 
 from flashback_async.routing import Endpoint, EndpointReport, OperationKind, Outcome, Router, Wait
 

@@ -41,7 +41,7 @@ def draw(scenario: Scenario, results: Mapping[str, Result], path: Path) -> None:
         axis.set_yticks([0, 0.5, 1])
         axis.set_ylabel(name.partition(" (")[0], fontsize=8, rotation=0, ha="right", va="center")
     below[-1].set_xlabel("seconds; share of the requests per node, nearest at the bottom")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def _tail_over_time(result: Result) -> tuple[list[float], list[float]]:

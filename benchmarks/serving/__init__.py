@@ -1,0 +1,1 @@
+"""Servers for benchmarks that measure the client."""
