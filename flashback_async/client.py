@@ -19,7 +19,7 @@ from flashback_async.objects.routed_calls import RoutedCalls
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
 from flashback_async.objects.views import client_stats, endpoint_views
-from flashback_async.routing import Endpoint, Router
+from flashback_async.routing import Endpoint, Router, RoutingPolicy
 from flashback_async.transport.control_plane import ControlPlane
 from flashback_async.transport.discovery import Discovery
 from flashback_async.transport.discovery_source import ControlPlaneSource, StaticSource
@@ -72,7 +72,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
 
     Args:
         settings: everything that can be told; default: the `FB_*` variables.
-        router: a table of endpoints to share with other clients; default: one of its own.
+        router: a table of endpoints to share with other clients, with its policy; default: one of its own.
         pool: makes what leads to the endpoints; default: aioboto3 clients. `flashback_async.testing` has one
             that leads to endpoints in memory.
 
@@ -97,7 +97,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
         if self.settings.credentials_provider is None:
             self.settings.credentials()
         self._random = Random()  # noqa: S311  # spreads load and retries, guards nothing
-        self._router = router if router is not None else Router(random=self._random.random)
+        self._router = router if router is not None else self._new_router()
         self._make_pool = pool
         self._changing = asyncio.Lock()
         self._running: _Running | None = None
@@ -196,6 +196,10 @@ class FlashbackClient(Verbs, EndpointVerbs):
             DiscoveryError: no usable answer; the last table stays.
         """
         await self._here().discovery.refresh()
+
+    def _new_router(self) -> Router:
+        policy = RoutingPolicy(read_slo=self.settings.read_slo or 0.0)
+        return Router(policy=policy, random=self._random.random)
 
     def _idle_endpoints(self) -> list[Endpoint]:
         """Those whose distance no traffic measures at the moment."""

@@ -168,6 +168,7 @@ class FlashbackSettings(BaseModel):
             because an upload holds up to `part_size * (transfer_concurrency + 1)` bytes in memory.
         discovery_interval, discovery_timeout: seconds between discoveries (10 % jitter), and for one.
         probes, hedging: measure the round trip to idle endpoints; let another one race a late read.
+        read_slo: first byte of a read that is good enough; endpoints within it share the reads.
     """
 
     model_config = ConfigDict(
@@ -213,6 +214,7 @@ class FlashbackSettings(BaseModel):
     discovery_timeout: Seconds = 10.0
     probes: bool = True
     hedging: bool = False
+    read_slo: Seconds | None = None
 
     if not TYPE_CHECKING:  # the model's own signature stays visible to type checkers
 
