@@ -16,6 +16,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 IS_DEVELOPMENT = all(importlib.util.find_spec(name) for name in ("mypy", "pytest_asyncio", "moto"))
 HERE = "none" if IS_DEVELOPMENT else None
+# Two processes: half of the tests wait for servers while the others compute. More would disturb their timers.
+SPREAD = ("-n", "2", "--dist", "loadfile")
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.error_on_missing_interpreters = False
@@ -50,7 +52,7 @@ def tests(session: nox.Session) -> None:
     """All tests but the long ones, with coverage: 95 % overall, every branch of routing."""
     python = ready(session)
     session.run(python, "-m", "coverage", "erase")
-    session.run(python, "-m", "coverage", "run", "-m", "pytest", *session.posargs)
+    session.run(python, "-m", "coverage", "run", "-m", "pytest", *SPREAD, *session.posargs)
     session.run(python, "-m", "coverage", "combine", "--quiet")
     session.run(python, "-m", "coverage", "report", "--fail-under=95")
     routing = "flashback_async/routing/*"
