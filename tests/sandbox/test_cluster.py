@@ -394,7 +394,7 @@ asyncio.run(main())
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         pids = json.loads(parent.stdout.readline())
         directory = Path(parent.stdout.readline().strip())
-        groups = [pid for pid in _all_processes() if os.getpgid(pid) in pids]
+        groups = [pid for pid in _all_processes() if _group_of(pid) in pids]
         assert len(groups) == 4  # rclone included
         parent.send_signal(end)
         parent.wait(10)
@@ -407,6 +407,13 @@ asyncio.run(main())
 
 def _all_processes():
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _group_of(pid):
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None  # Ended since it was listed; other tests start and end processes, too.
 
 
 def _remove(directory):
