@@ -261,8 +261,8 @@ class Router:
     def pay_for_retry(self, outcome: Outcome) -> int | None:
         """Take one retry after `outcome` from the shared budget: the amount, None when it is exhausted."""
         with self._lock:
-            # The attempt that failed is settled by now, and was part of the load that the budget is for.
-            return self._budget.take(outcome, self._in_flight + self._streaming + 1)
+            load = self._in_flight + self._streaming  # And the attempt that failed, which is settled by now.
+            return self._budget.take(outcome, load and load + 1)
 
     def refund_retry(self, amount: int) -> None:
         """Give back what retries had paid, after a success; 1 after a success without any."""

@@ -266,11 +266,15 @@ async def test_every_way_to_read_a_body(fb):
     assert await body.read() == await body.read(10) == b""
     assert fb.stats().leases == 0
 
-    assert [chunk async for chunk in (await body_of(fb)).iter_chunks(5_000)] == [text]
+    # How many pieces a body comes in is the network's business.
+    assert b"".join([chunk async for chunk in (await body_of(fb)).iter_chunks(5_000)]) == text
     chunks = [chunk async for chunk in await body_of(fb)]
-    assert (b"".join(chunks), max(map(len, chunks))) == (text, 1_024)
+    assert b"".join(chunks) == text
+    assert max(map(len, chunks)) <= 1_024
     body = await body_of(fb)
-    assert await anext(body) == text[:1_024]
+    first = await anext(body)
+    assert first
+    assert text.startswith(first)
     body.close()
     assert (await (await body_of(fb)).readlines())[:2] == [b"one", b"two"]
     assert [line async for line in (await body_of(fb)).iter_lines(keepends=True)] == text.splitlines(True)

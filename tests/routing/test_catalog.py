@@ -113,11 +113,11 @@ def test_an_empty_table_says_what_to_do():
 def test_an_unknown_pin_names_the_known_ones():
     """A pinned id that is not in the table is an error that lists what is."""
     with pytest.raises(NoEndpointAvailableError, match="'x' is not in the table; known ones: a, b") as caught:
-        table(A, B).only("x")
+        table(A, B).only("x", 0.0)
     assert caught.value.detail == {"x": "not in the table"}
     with pytest.raises(NoEndpointAvailableError, match="known ones: none"):
-        Table({}).only("x")
-    assert [row.report for row in table(A, B).only("b")] == [B]
+        Table({}).only("x", 0.0)
+    assert table(A, B).only("b", 0.0).report is B
 
 
 # --- rows --------------------------------------------------------------------------------------------------

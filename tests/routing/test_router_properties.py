@@ -217,7 +217,8 @@ class RouterMachine(RuleBasedStateMachine):
     @rule(outcome=st.sampled_from([FAULT, THROTTLED]), count=st.integers(1, 40))
     def retry(self, outcome: Outcome, count: int) -> None:
         for _ in range(count):
-            capacity = max(500, 14 * (len(self.held) + len(self.bodies)))
+            load = len(self.held) + len(self.bodies)
+            capacity = max(500, 14 * (load and load + 1))
             cost = 5 if outcome is THROTTLED else 14
             paid = self.router.pay_for_retry(outcome)
             assert paid == (cost if self.paid + cost <= capacity else None), "retries stay within the budget"
