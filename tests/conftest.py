@@ -30,3 +30,13 @@ def hermetic_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what the chaos runs measured, whichever process they ran in."""
+    reports = [report for rows in terminalreporter.stats.values() for report in rows]
+    for report in reports:
+        if getattr(report, "when", None) == "call":
+            for name, text in report.user_properties:
+                if name == "figures":
+                    terminalreporter.write_line(text)

@@ -14,23 +14,12 @@ from flashback_async.sandbox.fixtures import flashback_cluster_factory  # noqa: 
 from .watching import RecordingRouter, settled
 
 DISTANCE = 0.02
-FIGURES = "figures"
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Show what the chaos runs measured, whichever process they ran in."""
-    reports = [report for rows in terminalreporter.stats.values() for report in rows]
-    for report in reports:
-        if getattr(report, "when", None) == "call":
-            for name, text in report.user_properties:
-                if name == FIGURES:
-                    terminalreporter.write_line(text)
 
 
 @pytest.fixture
 def figures(request):
     """A function that puts a line of figures under the test's name into the summary."""
-    return lambda text: request.node.user_properties.append((FIGURES, f"{request.node.name}: {text}"))
+    return lambda text: request.node.user_properties.append(("figures", f"{request.node.name}: {text}"))
 
 
 @pytest.fixture(params=["moto", "rclone"])
