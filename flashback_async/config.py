@@ -6,10 +6,8 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -23,6 +21,7 @@ from pydantic import (
 )
 
 from flashback_async.config_sources import explained, from_environment
+from flashback_async.endpoint_url import checked_url
 from flashback_async.errors import ConfigurationError
 
 MIN_PART = 5 * 1_024 * 1_024
@@ -55,58 +54,6 @@ TokenProvider = Callable[[], Awaitable[str]]
 
 RotationCallback = Callable[[str], Awaitable[None]]
 """Receives every new refresh token, so that it can be persisted before the old one is forgotten."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine: `localhost`, a name under it, or a loopback address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_url(text: str, *, what: str) -> str:
-    """Return `text` as `scheme://host[:port]`, or say what is wrong with it.
-
-    A missing scheme means https. Requests to the URL carry signatures and data, so plain http is taken
-    for loopback hosts only, and user names, paths, queries and ports outside 1..65535 are refused.
-
-    Raises:
-        ConfigurationError: `text` is no such URL; `what` names the setting in the message.
-    """
-
-    def refuse(reason: str) -> ConfigurationError:
-        # A URL with a password in it must not reach a log through this message.
-        shown = re.sub(r"//[^/@]*@", "//***@", text)
-        return ConfigurationError(f"{what}: {shown!r} {reason}; write it like https://s3.example.com")
-
-    if not isinstance(text, str) or not text.strip() or re.search(r"[\s\\\x00-\x1f]", text.strip()):
-        raise refuse("is not a URL")
-    candidate = text.strip()
-    if "://" not in candidate:
-        candidate = f"https://{candidate}"
-    try:
-        parts = urlsplit(candidate)
-        port, host = parts.port, parts.hostname or ""
-    except ValueError as error:
-        raise refuse(f"is not a URL ({error})") from error
-    faults = {
-        f"has the scheme {parts.scheme!r}": parts.scheme not in {"https", "http"},
-        "has no valid host name": not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host),
-        "carries a user name or password": "@" in parts.netloc,
-        "has the port 0": port == 0,
-        "has a path or query; only scheme, host and port count": (
-            parts.path not in {"", "/"} or "?" in candidate or "#" in candidate
-        ),
-        "would send signed requests unencrypted; use https": parts.scheme == "http" and not is_loopback(host),
-    }
-    for reason, found in faults.items():
-        if found:
-            raise refuse(reason)
-    shown_host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port is not None else "")
 
 
 def _split(value: object) -> object:
@@ -306,7 +253,5 @@ __all__ = [
     "FlashbackSettings",
     "RotationCallback",
     "TokenProvider",
-    "checked_url",
-    "is_loopback",
     "reveal",
 ]

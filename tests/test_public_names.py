@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import flashback_async
-from flashback_async import config, errors, models, routing
+from flashback_async import config, endpoint_url, errors, models, routing
 from flashback_async.routing import OperationKind, Outcome, Router, RoutingPolicy
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-MODULES = (flashback_async, routing, errors, models, config)
+MODULES = (flashback_async, routing, errors, models, config, endpoint_url)
 by_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 
 
@@ -422,7 +422,7 @@ def test_another_mistake_does_not_show_the_secrets_beside_it():
 def test_passwords_in_urls_are_not_shown():
     """A URL that carries a password is refused without repeating it."""
     with pytest.raises(errors.ConfigurationError) as caught:
-        config.checked_url(f"https://me:{SECRET}@s3.example.com", what="endpoints")
+        endpoint_url.checked_url(f"https://me:{SECRET}@s3.example.com", what="endpoints")
     assert SECRET not in text_of(caught.value)
     with pytest.raises(errors.ConfigurationError) as caught:
         config.FlashbackSettings(endpoints=f"https://me:{SECRET}@s3.example.com")
@@ -469,7 +469,7 @@ def test_there_is_something_to_document():
         "flashback_async.FlashbackClient",
         "flashback_async.routing.Router.acquire",
         "flashback_async.routing.Explanation.expected",
-        "flashback_async.config.checked_url",
+        "flashback_async.endpoint_url.checked_url",
     } <= PUBLIC.keys()
 
 

@@ -44,7 +44,8 @@ def settings_from(endpoints: Sequence[str] | None, ca_file: Path | None) -> Flas
         ConfigurationError: a variable has.
     """
     # Only here: pydantic and aiohttp take a third of a second to import, and --help needs neither.
-    from flashback_async.config import FlashbackSettings, checked_url  # noqa: PLC0415
+    from flashback_async.config import FlashbackSettings  # noqa: PLC0415
+    from flashback_async.endpoint_url import checked_url  # noqa: PLC0415
 
     for endpoint in endpoints or ():
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from flashback_async.config import checked_url
+from flashback_async.endpoint_url import checked_url
 from flashback_async.errors import ConfigurationError, DiscoveryError
 from flashback_async.routing.endpoint import Endpoint, EndpointReport
 from flashback_async.transport.bucket_figures import BucketFigures, FigureSource

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from flashback_async.config import checked_url
+from flashback_async.endpoint_url import checked_url
 from flashback_async.errors import ClientClosedError, ConfigurationError, DiscoveryError
 from flashback_async.transport.answer import Answer, excerpt
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flashback_async.config import checked_url, is_loopback
+from flashback_async.endpoint_url import checked_url, is_loopback
 from flashback_async.errors import ConfigurationError
 from flashback_async.transport.answer import excerpt
 
