@@ -52,8 +52,36 @@ class ReadConditions:
             if (value := getattr(self, what)) is not None:
                 checked_moment(value, what=what)
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        if_match: str | None,
+        if_none_match: str | None,
+        if_modified_since: datetime | None,
+        if_unmodified_since: datetime | None,
+        version_id: str | None,
+    ) -> ReadConditions:
+        """Those of a call; mostly there are none, and none are made.
+
+        Raises:
+            ConfigurationError: see `__post_init__`.
+        """
+        given = (if_match, if_none_match, if_modified_since, if_unmodified_since, version_id)
+        if given == _NOTHING:
+            return ANY
+        return cls(
+            if_match=if_match,
+            if_none_match=if_none_match,
+            if_modified_since=if_modified_since,
+            if_unmodified_since=if_unmodified_since,
+            version_id=version_id,
+        )
+
     def first(self) -> dict[str, object]:
         """The parameters of the first request, in boto's names."""
+        if self is ANY:
+            return {}
         named = {
             "IfMatch": self.if_match,
             "IfNoneMatch": self.if_none_match,
@@ -77,6 +105,8 @@ class ReadConditions:
             NotModifiedError: it is the one that the caller has.
             ServiceError: it is another version than the one that was asked for.
         """
+        if self is ANY:
+            return
         etag, written = text(fields, "ETag"), fields.get("LastModified")
         modified = written if isinstance(written, datetime) else None
         if self.version_id is not None:
@@ -107,6 +137,8 @@ class ReadConditions:
 
 ANY = ReadConditions()
 """Whatever there is."""
+
+_NOTHING = (None,) * 5
 
 
 def _is_among(etag: str, given: str) -> bool:

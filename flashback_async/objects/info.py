@@ -13,11 +13,21 @@ if TYPE_CHECKING:
 # Metadata by which a conditional write is told from another one with the same bytes.
 WRITE_ID = "flashback-write-id"
 
+_RARE = (
+    ("VersionId", "version_id"),
+    ("StorageClass", "storage_class"),
+    ("CacheControl", "cache_control"),
+    ("ContentEncoding", "content_encoding"),
+    ("ContentDisposition", "content_disposition"),
+)
+
 
 def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
     """What an answer says of one object; `size` is that of the whole object in bytes."""
     metadata = fields.get("Metadata")
     modified = fields.get("LastModified")
+    # Most answers have none of these.
+    rare = {name: text(fields, said) for said, name in _RARE if said in fields}
     return ObjectInfo(
         bucket=bucket,
         key=key,
@@ -25,12 +35,8 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
         etag=text(fields, "ETag"),
         last_modified=modified if isinstance(modified, datetime) else None,
         content_type=text(fields, "ContentType"),
-        metadata=without_write_id(metadata) if isinstance(metadata, dict) else {},
-        version_id=text(fields, "VersionId"),
-        storage_class=text(fields, "StorageClass"),
-        cache_control=text(fields, "CacheControl"),
-        content_encoding=text(fields, "ContentEncoding"),
-        content_disposition=text(fields, "ContentDisposition"),
+        metadata=without_write_id(metadata) if metadata and isinstance(metadata, dict) else {},
+        **rare,
     )
 
 

@@ -30,12 +30,11 @@ from flashback_async.transport.outcomes import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.position import Identity, Position
-    from flashback_async.objects.runner import Runner
+    from flashback_async.objects.runner import Place, Runner
     from flashback_async.routing import Endpoint
     from flashback_async.transport.body import LeasedBody
     from flashback_async.transport.operation import Operation
@@ -83,7 +82,8 @@ class ObjectStream:
         self._streamed = streamed
         self._admit = admit
         self._body: LeasedBody | None = None
-        self._running: AbstractAsyncContextManager[None] | None = None
+        self._place: Place | None = None
+        self._is_open = False
         self._closed = False
         self._skip = 0
         self._left = 0
@@ -106,20 +106,20 @@ class ObjectStream:
             ObjectNotFoundError: there is none.
             OperationError: no endpoint could serve it.
         """
-        if self._running is not None:
+        if self._is_open:
             raise ClientClosedError("a stream is opened once; ask for a new one")
+        self._is_open = True
         self._journey = self._runner.journey(
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
         part_of = self._request.part_of
+        operation = self._request.first()
         if part_of is not None and part_of.deadline is not None:
             self._journey.deadline = part_of.deadline
         else:
-            running = self._runner.running(self._request.first(), self._journey.deadline)
-            await running.__aenter__()
-            self._running = running
+            self._place = await self._runner.place(operation, self._journey.deadline)
         try:
-            await self._begin()
+            await self._begin(operation)
             await self._wait_for_room()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
@@ -131,8 +131,8 @@ class ObjectStream:
     ) -> None:
         """Free the connection, whether the end was reached or not."""
         self.release()
-        if self._running is not None:
-            await self._running.__aexit__(kind, error, trace)
+        if self._place is not None:
+            self._place.leave(error)
 
     def __aiter__(self) -> Self:
         """The stream is its own iterator: leaving a loop early leaves nothing behind."""
@@ -153,7 +153,9 @@ class ObjectStream:
 
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
-        pieces = [data async for data in self]
+        pieces = []
+        while self._left:
+            pieces.append(await self.read_some())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_some(self) -> bytes:
@@ -221,10 +223,10 @@ class ObjectStream:
             if left < float("inf"):
                 self._journey.deadline = Deadline.after(left, now=self._runner.executor.clock())
 
-    async def _begin(self) -> None:
+    async def _begin(self, operation: Operation) -> None:
         request = self._request
         pinned = None if request.part_of is None else request.part_of.identity
-        body = await self._answered(request.first(), 0, is_pinned=pinned is not None)
+        body = await self._answered(operation, 0, is_pinned=pinned is not None)
         position = await self._position(body, request.range, None if pinned is None else pinned.total)
         total = position.total
         self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)

@@ -74,7 +74,7 @@ class ReadingVerbs(VerbFamily):
             PreconditionFailedError: it is another object than the caller expects.
             ObjectChangedError: the object was replaced while it was being read.
         """
-        conditions = ReadConditions(
+        conditions = ReadConditions.of(
             if_match=if_match,
             if_none_match=if_none_match,
             if_modified_since=if_modified_since,
@@ -117,7 +117,7 @@ class ReadingVerbs(VerbFamily):
         bytes. Leaving the block early closes the connection. Arguments and errors are those of `get_object`;
         there is no total timeout unless given, and no byte for `settings.stall_timeout` counts as broken.
         """
-        conditions = ReadConditions(
+        conditions = ReadConditions.of(
             if_match=if_match,
             if_none_match=if_none_match,
             if_modified_since=if_modified_since,
@@ -213,7 +213,7 @@ class ReadingVerbs(VerbFamily):
             NotModifiedError: the caller knows it already.
             PreconditionFailedError: it is another object than the caller expects.
         """
-        conditions = ReadConditions(
+        conditions = ReadConditions.of(
             if_match=if_match,
             if_none_match=if_none_match,
             if_modified_since=if_modified_since,

@@ -76,6 +76,9 @@ class MemoryBody:
             raise EndpointConnectError("the connection was closed")
         return await self.line.hold(self._next())
 
+    def at_hand(self) -> None:
+        """Nothing: whoever reads gives way to the loop, as with most sockets."""
+
     async def _next(self) -> bytes:
         # Always gives way to the loop once, as a socket may.
         await asyncio.sleep(self._step.pace)

@@ -76,13 +76,24 @@ class LeasedBody:
             EndpointConnectError: the connection broke, or the body is shorter than announced.
             TimeoutError: the deadline passed; the endpoint is not to blame.
         """
+        data = self._raw.at_hand()
+        if data is None:
+            data = await self._awaited(deadline)
+        if not data and self.length is not None and self.received < self.length:
+            raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
+        before, self.received = self.received, self.received + len(data)
+        if before < CONFIRMED <= self.received:
+            self._router.confirm(self._attempt, now=self._clock())
+        return data
+
+    async def _awaited(self, deadline: Deadline) -> bytes:
         asked_at = self._clock()
         stalled_at = asked_at + self._stall_timeout
         is_stall = deadline.at is None or stalled_at <= deadline.at
         timer = asyncio.timeout_at(stalled_at if is_stall else deadline.at)
         try:
             async with timer:
-                data = await self._raw.read()
+                return await self._raw.read()
         except TimeoutError as error:
             # Told apart out here only: inside, a cancellation from outside at the same moment would be lost.
             if isinstance(error, OperationError) or not (timer.expired() and is_stall):
@@ -93,12 +104,6 @@ class LeasedBody:
                 patience=self._stall_timeout,
                 lag=self._lag,
             ) from None
-        if not data and self.length is not None and self.received < self.length:
-            raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
-        before, self.received = self.received, self.received + len(data)
-        if before < CONFIRMED <= self.received:
-            self._router.confirm(self._attempt, now=self._clock())
-        return data
 
     def end(self, outcome: Outcome) -> None:
         """Tell how it ended and give everything back. Idempotent; the first outcome counts."""

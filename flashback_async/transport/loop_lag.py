@@ -103,8 +103,11 @@ class LoopLag:
             end: its end.
             usual: seconds that are not counted of each lag where they are usual.
         """
+        lags = self._lags
+        if end <= self._due and not (lags and lags[-1].end > start):
+            return 0.0  # As nearly always, and every request asks.
         blocked = 0.0
-        for lag in chain((self._under_way(),), reversed(self._lags)):
+        for lag in chain((self._under_way(),), reversed(lags)):
             if lag.end <= start:
                 break
             begin = lag.due + min(usual, lag.usual)

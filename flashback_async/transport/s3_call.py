@@ -33,6 +33,12 @@ class RawBody(Protocol):
             EndpointConnectError: the connection broke, or the body ended too early.
         """
 
+    def at_hand(self) -> bytes | None:
+        """What has arrived and was not read yet, without waiting: empty at the end, None if `read` must tell.
+
+        It spares a timer for every piece, and a small body comes together with its head.
+        """
+
     def close(self) -> None:
         """Give the connection back: to the pool after the end, else closed. Idempotent, does not wait."""
 

@@ -170,6 +170,13 @@ class S3Body:
         except asyncio.IncompleteReadError as error:
             raise EndpointConnectError("the body broke off") from error
 
+    def at_hand(self) -> bytes | None:
+        """What has arrived; None while nothing has, and where the connection broke."""
+        content = self._response.content
+        if content.exception() is not None:
+            return None
+        return content.read_nowait() or (b"" if content.at_eof() else None)
+
     def close(self) -> None:
         """Close the connection, unless the end was reached and it is back in the pool already."""
         self._response.close()
