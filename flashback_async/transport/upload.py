@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # One slice per call into the event loop: large enough to cost little, small enough to notice a stall.
 SLICE = 256 * 1_024
+# Bytes hashed per way to a thread and back: ~1 ms of work against ~0.1 ms of way.
+HASHED_AT_ONCE = 1_024 * 1_024
 
 Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -151,6 +154,38 @@ class UploadReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    async def sha256(self) -> str:
+        """SHA-256 of the whole body in hex, computed in a thread; every piece is progress.
+
+        Raises:
+            ConfigurationError: the source became shorter, or cannot be read.
+        """
+        digest = hashlib.sha256()
+        file = self._source()
+        hashed = 0
+
+        def step(wanted: int) -> int:
+            data = file.read(wanted)
+            digest.update(data)
+            return len(data)
+
+        try:
+            self.seek(0)
+            while hashed < self._size:
+                read = await asyncio.to_thread(step, min(HASHED_AT_ONCE, self._size - hashed))
+                if not read:
+                    raise ConfigurationError(
+                        f"data ended after {hashed} of {self._size} bytes; did it change?"
+                    )
+                hashed += read
+                self._progress(complete=False)
+            self.seek(0)
+        except (OSError, ValueError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"data cannot be read after {hashed} bytes: {error}") from error
+        return digest.hexdigest()
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Yield the body in slices, from its start; each call for the next one tells that the last one left.
