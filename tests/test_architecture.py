@@ -215,6 +215,13 @@ def test_extras_are_imported_where_they_belong(extra, home):
     assert {part_of(name) for name in users_of(extra)} == {home}
 
 
+def test_the_fast_lane_alone_parses_http_by_itself():
+    """httptools, of the extra `fast`, is imported by transport/http1 and by nobody else."""
+    users = users_of("httptools")
+    assert users
+    assert [name for name in users if not name.startswith(f"{ROOT}.transport.http1.")] == []
+
+
 # --- the pure core -----------------------------------------------------------------------------------------
 
 ROUTING = [name for name in SOURCES if part_of(name) == "routing"]
@@ -297,7 +304,18 @@ def loaded_by(statement: str) -> set[str]:
 
 
 BOTO = {"boto3", "botocore", "aiobotocore", "aioboto3", "s3transfer"}
-EXTRAS = {"typer", "rich", "moto", "trustme", "fastapi", "uvicorn", "flask", "pytest", "hypothesis"}
+EXTRAS = {
+    "typer",
+    "rich",
+    "moto",
+    "trustme",
+    "httptools",
+    "fastapi",
+    "uvicorn",
+    "flask",
+    "pytest",
+    "hypothesis",
+}
 EVERY_NAME = f"import {ROOT}\nfor name in {ROOT}.__all__: getattr({ROOT}, name)"
 
 

@@ -1,0 +1,57 @@
+"""What a connection that fails is called, in words that name no header and no query."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+from flashback_async.errors import ClientClosedError, EndpointConnectError
+
+
+class MalformedAnswerError(Exception):
+    """What came is not an answer in HTTP/1.1; the connection cannot be used any more."""
+
+
+def unreachable(host: str, port: int, error: Exception) -> EndpointConnectError:
+    """No connection came about: refused, no such name, TLS failed."""
+    return EndpointConnectError(f"cannot connect to {host}:{port}: {_why(error)}")
+
+
+def too_slow(timeout: float) -> EndpointConnectError:
+    """No connection came about in time."""
+    return EndpointConnectError(f"no connection within {timeout:g} s")
+
+
+def unanswered(error: BaseException | None) -> EndpointConnectError:
+    """The connection broke before the head of the answer had come; `error` is None where it was closed."""
+    if error is None:
+        return EndpointConnectError("the connection was closed without an answer")
+    return EndpointConnectError(f"the connection failed: {_why(error)}")
+
+
+def broken_off(arrived: int, announced: int | None, error: BaseException | None) -> EndpointConnectError:
+    """The connection broke in the middle of a body."""
+    came = f"{arrived} bytes" if announced is None else f"{arrived} of {announced} bytes"
+    reason = "" if error is None else f", then {_why(error)}"
+    return EndpointConnectError(f"the body broke off: {came} came{reason}")
+
+
+def malformed(error: MalformedAnswerError) -> EndpointConnectError:
+    """The answer makes no sense."""
+    return EndpointConnectError(f"the connection failed: {error}")
+
+
+def closed() -> ClientClosedError:
+    """We closed the connection ourselves, under a request."""
+    return ClientClosedError("the client was closed while the operation ran")
+
+
+def _why(error: BaseException) -> str:
+    """In the system's words where it is the system's error: asyncio's own text only repeats the address."""
+    if isinstance(error, OSError):
+        if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+            return os.strerror(error.errno)
+        if error.strerror:
+            return error.strerror
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,148 @@
+"""The head of an answer: parsed by httptools, and refused where two readers could read it differently."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from flashback_async.transport.http1.failures import MalformedAnswerError
+
+# Gateways send a dozen headers; S3 allows 2 KiB of user metadata, doubled by its encoding.
+MAX_HEAD: Final = 64 * 1_024
+MAX_HEADERS: Final = 200
+
+_BODILESS: Final = frozenset({204, 304})
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
+_SWITCHING_PROTOCOLS: Final = 101
+# Of a Content-Length: what fits into 63 bits.
+_MAX_DIGITS: Final = 18
+
+
+class Head:
+    """Status, headers and framing of one answer. Also what httptools reports to.
+
+    Attributes:
+        status: 100 to 599.
+        reason: the phrase beside it.
+        headers: names in lower case, in the order in which they came.
+        length: what Content-Length announced.
+        is_chunked: whether the body comes in chunks.
+        is_persistent: whether the connection may be used again.
+        is_parsed: whether the empty line was there.
+        is_complete: whether the message has ended, in the parser's eyes; means something for chunks only.
+        pieces: of a chunked body, for `Chunks` to fetch.
+    """
+
+    __slots__ = (
+        "headers",
+        "is_chunked",
+        "is_complete",
+        "is_parsed",
+        "is_persistent",
+        "length",
+        "pieces",
+        "reason",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.reason = ""
+        self.headers: list[tuple[str, str]] = []
+        self.length: int | None = None
+        self.is_chunked = False
+        self.is_persistent = False
+        self.is_parsed = False
+        self.is_complete = False
+        self.pieces: list[bytes] = []
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether another head follows."""
+        return self.status < 200  # noqa: PLR2004  # 1xx
+
+    @property
+    def may_have_body(self) -> bool:
+        """Whether an answer of this status has a body at all."""
+        return self.status not in _BODILESS
+
+    def on_status(self, reason: bytes) -> None:
+        """httptools: the phrase."""
+        self.reason = reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """httptools: a header, or a trailer, of which we know none worth keeping."""
+        if not self.is_parsed:
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+
+    def on_headers_complete(self) -> None:
+        """httptools: the empty line."""
+        self.is_parsed = True
+
+    def on_body(self, data: bytes) -> None:
+        """httptools: a piece of a chunk."""
+        self.pieces.append(data)
+
+    def on_message_begin(self) -> None:
+        """httptools: a message begins. After the end of ours, that is more than we asked for."""
+        if self.is_complete:
+            raise MalformedAnswerError("more than one answer came")
+
+    def on_message_complete(self) -> None:
+        """httptools: the last chunk and its trailers are over."""
+        self.is_complete = True
+
+
+def parse_head(raw: bytes) -> tuple[Head, httptools.HttpResponseParser]:
+    """Parse one head, from the status line to its empty line.
+
+    Returns:
+        The head, and the parser, which stands at the first byte of the body.
+
+    Raises:
+        MalformedAnswerError: not a head, or one that readers understand differently: then somebody between us
+            and the endpoint could slip an answer in.
+    """
+    lines = raw.count(b"\r\n")
+    if raw.count(b"\n") != lines or raw.count(b"\r") != lines or b"\0" in raw:
+        raise MalformedAnswerError("the answer's head holds a stray control character")
+    if b"\r\n " in raw or b"\r\n\t" in raw:
+        raise MalformedAnswerError("the answer folds a header over two lines")
+    if not raw.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+        raise MalformedAnswerError("the answer is not HTTP/1.1")
+    head = Head()
+    parser = httptools.HttpResponseParser(head)
+    try:
+        parser.feed_data(raw)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        raise MalformedAnswerError(f"the answer's head is malformed: {error}") from error
+    head.status = status = parser.get_status_code()
+    if not head.is_parsed or not 100 <= status <= 599 or status == _SWITCHING_PROTOCOLS:  # noqa: PLR2004  # HTTP's range
+        raise MalformedAnswerError(f"the answer's head is malformed: status {status}")
+    if len(head.headers) > MAX_HEADERS:
+        raise MalformedAnswerError(f"the answer has {len(head.headers)} headers, more than {MAX_HEADERS}")
+    _frame(head, is_current=raw.startswith(b"HTTP/1.1"))
+    return head, parser
+
+
+def _frame(head: Head, *, is_current: bool) -> None:
+    """How the body ends, and whether the connection outlives it: that of HTTP/1.0 does not."""
+    head.is_persistent = is_current
+    for name, value in head.headers:
+        if name not in _FRAMING:
+            continue
+        if name == "connection":
+            if "close" in value.lower():
+                head.is_persistent = False
+        elif name == "content-length":
+            # Of latin-1, only 0 to 9 are decimals to Python.
+            if not value.isdecimal() or len(value) > _MAX_DIGITS or head.length is not None:
+                raise MalformedAnswerError("the answer's Content-Length makes no sense")
+            head.length = int(value)
+        elif head.is_chunked or value.lower() != "chunked" or not is_current:
+            raise MalformedAnswerError("the answer's Transfer-Encoding is not understood")
+        else:
+            head.is_chunked = True
+    if head.is_chunked and head.length is not None:
+        raise MalformedAnswerError("the answer has both Content-Length and Transfer-Encoding")
