@@ -1,8 +1,8 @@
 """The S3 keys in use: given once by the settings, or asked for, kept, and asked for again.
 
-A provider is asked when the client starts. Its key is kept until it expires, or until a store refuses it; then
-the provider is asked once, however many requests wait for the answer. A key that it confirms is not asked
-about again for a while: a key that is plainly wrong must not storm a vault.
+A provider is asked when the client starts. Its key is kept until it expires, or until a store refuses it;
+then the provider is asked once, however many requests wait for the answer. A key that it confirms is not
+asked about again for a while: a key that is plainly wrong must not storm a vault.
 """
 
 from __future__ import annotations

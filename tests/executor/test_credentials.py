@@ -63,7 +63,9 @@ def journey(*, attempts: int = 3, at: float | None = None) -> Journey:
 
 
 def expiring(key_id: str, seconds: float) -> Credentials:
-    return Credentials(key_id, "secret", expires_at=datetime.fromtimestamp(START, UTC) + timedelta(0, seconds))
+    return Credentials(
+        key_id, "secret", expires_at=datetime.fromtimestamp(START, UTC) + timedelta(0, seconds)
+    )
 
 
 @scenario
@@ -244,7 +246,7 @@ class Locked(Lines):
         self._delay = delay
         self._is_new = False
 
-    async def _serve(self, _operation, *, progress):  # noqa: ARG002
+    async def _serve(self, _operation, *, progress):
         self.sent.append(now())
         await asyncio.sleep(0.1)
         if not self._is_new:
