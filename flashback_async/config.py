@@ -24,6 +24,9 @@ from flashback_async.config_sources import explained, from_environment
 from flashback_async.endpoint_url import checked_url
 from flashback_async.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 MIN_PART = 5 * 1_024 * 1_024
 """Bytes of a part at least, the last one excepted: S3's rule."""
 
@@ -39,15 +42,23 @@ class Credentials:
         key_id: access key id of a repository.
         key_secret: its secret.
         session_token: session token, where the key is a temporary one.
+        expires_at: when a provider is to be asked for another key, with a time zone; None: when it is
+            refused. Asked up to a minute early, so that no request has to wait.
     """
 
     key_id: str
     key_secret: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a time that nobody can compare with."""
+        if self.expires_at is not None and self.expires_at.tzinfo is None:
+            raise ConfigurationError(f"expires_at={self.expires_at} needs a time zone, such as UTC")
 
 
 CredentialsProvider = Callable[[], Awaitable[Credentials]]
-"""Called before a client is made and again when a key is refused; may return a rotated key."""
+"""Called when the client starts, and again when a store refuses the key or it expires; may return another."""
 
 TokenProvider = Callable[[], Awaitable[str]]
 """Returns a valid control-plane token; called again after the control plane refused the last one."""
@@ -83,7 +94,8 @@ class FlashbackSettings(BaseModel):
     Attributes:
         key_id, key_secret, session_token: the repository's API key; the token belongs to temporary keys.
         read_key_id, read_key_secret: another key for reads, where a WRITE key cannot read.
-        credentials_provider: async function that returns `Credentials`, instead of the four above.
+        credentials_provider: async function that returns `Credentials`, instead of the five above. Its answer
+            is kept until it expires or a store refuses it; an answer may take `total_timeout` seconds.
         jwt, refresh_token: control-plane tokens; the first lives one hour, the second rotates with use.
         on_rotate: async function that receives every new refresh token, to persist it.
         token_provider: async function that returns an access token, instead of `jwt` and `refresh_token`.

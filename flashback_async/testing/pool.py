@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from flashback_async.client import FlashbackClient
+    from flashback_async.errors import ServiceError
     from flashback_async.routing import Endpoint, OperationKind, Router
     from flashback_async.testing.script import Request
     from flashback_async.transport.operation import Operation
@@ -49,6 +50,10 @@ class MemoryLease:
         if isinstance(answer.body, MemoryBody):
             self._pool.lines.add(answer.body.line)
         return answer
+
+    async def renewed(self, refusal: ServiceError) -> bool:  # noqa: ARG002  # of the seam
+        """There are no keys here; see `Lease`."""
+        return False
 
     def release(self) -> None:
         """Give it back. Idempotent."""

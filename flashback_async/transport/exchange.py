@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from flashback_async.errors import DeadlineExceededError, OperationError
+from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError
 from flashback_async.routing import Outcome
 from flashback_async.transport.loop_lag import timeout_error
 from flashback_async.transport.outcomes import outcome_of
@@ -99,7 +99,12 @@ class Exchange:
         try:
             patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
             lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
-            self.answer, first_byte = await self._timed(lease)
+            try:
+                self.answer, first_byte = await self._timed(lease)
+            except ServiceError as refusal:
+                if not (self.operation.is_replayable and await self._has_new_key(lease, refusal)):
+                    raise
+                self.answer, first_byte = await self._timed(lease)
             self.lease = lease
             self.is_answered = True
             outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS
@@ -139,6 +144,21 @@ class Exchange:
             if self.is_superseded and self._sent is not None
             else None,
         )
+
+    async def _has_new_key(self, lease: Lease, refusal: ServiceError) -> bool:
+        """Whether the same endpoint may be asked once more, with another key: nobody is to blame for that."""
+        # What the provider takes is not the endpoint's, should another attempt win meanwhile.
+        self._sent = None
+        timer = asyncio.timeout_at(self.journey.deadline.at)
+        try:
+            async with timer:
+                return await lease.renewed(refusal)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise DeadlineExceededError(
+                f"the deadline passed while the credentials provider was asked, after {refusal.reason}"
+            ) from refusal
 
     async def _timed(self, lease: Lease) -> tuple[S3Answer, float]:
         """The call under its own timer: progress while a body is sent, then the time to the headers.

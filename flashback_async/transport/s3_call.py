@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
     from flashback_async.config import FlashbackSettings
+    from flashback_async.errors import ServiceError
     from flashback_async.routing import Endpoint, OperationKind, Router
     from flashback_async.transport.operation import Operation
     from flashback_async.transport.s3_facade import Calls
@@ -88,6 +89,15 @@ class Lease(Protocol):
     @property
     def call(self) -> S3Call:
         """The endpoint's client; not to be used after `release`."""
+
+    async def renewed(self, refusal: ServiceError) -> bool:
+        """Whether `call` from now on goes out with another key than the one that `refusal` is about.
+
+        Asks whoever gives keys, if the refusal is about the key at all. Not bounded here.
+
+        Raises:
+            ConfigurationError: no key was given.
+        """
 
     def release(self) -> None:
         """Give it back. Idempotent, does not wait."""

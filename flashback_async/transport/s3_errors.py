@@ -59,6 +59,10 @@ SERVER_FAULT_CODES: Final = frozenset({"InternalError", "ServiceUnavailable"})
 BY_CODE: Final[Mapping[str, type[ServiceError]]] = {
     "RequestTimeTooSkewed": ClockSkewError,
     "EntityTooLarge": EntityTooLargeError,
+    # AWS answers 400 to these.
+    "ExpiredToken": AccessDeniedError,
+    "InvalidToken": AccessDeniedError,
+    "TokenRefreshRequired": AccessDeniedError,
 }
 BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
     304: NotModifiedError,

@@ -1,7 +1,7 @@
 """The pool: one aioboto3 client per endpoint and key, and a bounded number of leases on each.
 
-Clients are made in a thread of their own, as soon as an endpoint joins, and are closed when it has left and
-its last lease is back.
+Clients are made in a thread of their own, as soon as an endpoint joins or a key is replaced, and are closed
+when the endpoint has left, or the key is in use no more, and their last lease is back.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import ClientClosedError, PoolTimeoutError, ServiceError
+from flashback_async.errors import ClientClosedError
 from flashback_async.routing import OperationKind
-from flashback_async.transport.s3_client import REFUSES_UNSIGNED, S3Client, S3ClientFactory
+from flashback_async.transport.credentials import KeyRing
+from flashback_async.transport.s3_client import S3Client, S3ClientFactory
 from flashback_async.transport.s3_facade import BestSigners, S3Facade
 from flashback_async.transport.s3_http import HttpSession
+from flashback_async.transport.s3_leases import EndpointClients
 
 if TYPE_CHECKING:
     import ssl
@@ -26,107 +28,10 @@ if TYPE_CHECKING:
     from flashback_async.config import Credentials, FlashbackSettings
     from flashback_async.routing import Endpoint, Router
     from flashback_async.transport.operation import Operation
-    from flashback_async.transport.s3_call import Progress, S3Answer
     from flashback_async.transport.s3_facade import Calls
+    from flashback_async.transport.s3_leases import PooledLease
 
 logger = logging.getLogger("flashback_async.pool")
-
-
-class PooledLease:
-    """The right to one connection of an endpoint, until `release`."""
-
-    __slots__ = ("_client", "_clients", "since")
-
-    def __init__(self, clients: EndpointClients, client: S3Client, since: float) -> None:
-        self._clients: EndpointClients | None = clients
-        self._client = client
-        self.since = since
-
-    async def call(self, operation: Operation, *, progress: Progress) -> S3Answer:
-        """Send `operation` once; an endpoint that refuses unsigned payloads gets a signed one at once."""
-        clients = self._clients
-        assert clients is not None, "a released lease is not used"
-        try:
-            return await self._client(operation, progress=progress)
-        except ServiceError as error:
-            if (
-                error.code not in REFUSES_UNSIGNED
-                or not operation.is_replayable
-                or not clients.sign_payload()
-            ):
-                raise
-        self._client = await clients.client(operation.kind)
-        return await self._client(operation, progress=progress)
-
-    def release(self) -> None:
-        """Give it back. Idempotent."""
-        clients, self._clients = self._clients, None
-        if clients is not None:
-            clients.give_back(self)
-
-
-class EndpointClients:
-    """One endpoint's clients and leases."""
-
-    def __init__(self, endpoint: Endpoint, pool: S3Pool, size: int) -> None:
-        self.endpoint = endpoint
-        self.leases: set[PooledLease] = set()
-        self.leaving = False
-        self._pool = pool
-        self._slots = asyncio.Semaphore(size)
-        self._clients: dict[tuple[Credentials, bool], asyncio.Task[S3Client]] = {}
-        self._signs_payload = pool.signs_payload(endpoint)
-
-    async def lease(self, kind: OperationKind, *, timeout: float, now: Callable[[], float]) -> PooledLease:
-        """Wait for a free connection, and for the client if it is new; the error names who holds them."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            oldest = now() - min((lease.since for lease in self.leases), default=now())
-            raise PoolTimeoutError(
-                f"no connection to {self.endpoint.id} became free in {timeout:.3g} s: {len(self.leases)} "
-                f"leases are held, the oldest for {oldest:.1f} s; close bodies, or raise max_connections",
-                endpoint=self.endpoint.id,
-            ) from None
-        try:
-            client = await self.client(kind)
-        except BaseException:
-            self._slots.release()
-            raise
-        lease = PooledLease(self, client, now())
-        self.leases.add(lease)
-        return lease
-
-    def give_back(self, lease: PooledLease) -> None:
-        """A lease ended; the last one of an endpoint that left closes its clients."""
-        self.leases.discard(lease)
-        self._slots.release()
-        if self.leaving and not self.leases:
-            self._pool.forget(self)
-
-    def sign_payload(self) -> bool:
-        """Sign payloads from now on; False if that is what was done already."""
-        if self._signs_payload:
-            return False
-        logger.info("endpoint %s refuses unsigned payloads; signing them", self.endpoint.id)
-        self._signs_payload = True
-        return True
-
-    async def client(self, kind: OperationKind) -> S3Client:
-        """The client for that kind, made once however many ask at the same time."""
-        key = (await self._pool.credentials(kind), self._signs_payload)
-        task = self._clients.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = self._clients[key] = asyncio.create_task(self._pool.make(self.endpoint, *key))
-        return task.result() if task.done() else await asyncio.shield(task)
-
-    async def close(self) -> None:
-        """Close the clients; those still being made are closed as soon as they exist."""
-        tasks, self._clients = list(self._clients.values()), {}
-        for client in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(client, S3Client):
-                await client.close()
 
 
 class S3Pool:
@@ -135,6 +40,7 @@ class S3Pool:
     def __init__(
         self, settings: FlashbackSettings, *, tls: ssl.SSLContext | None, clock: Callable[[], float]
     ) -> None:
+        self.keys = KeyRing(settings, clock=clock, on_replaced=self._retire)
         self._settings = settings
         self._clock = clock
         self._http = HttpSession(connect_timeout=settings.connect_timeout, tls=tls)
@@ -144,7 +50,13 @@ class S3Pool:
         self._endpoints: dict[Endpoint, EndpointClients] = {}
         self._leaving: set[EndpointClients] = set()
         self._background: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def clients(self) -> int:
+        """Clients that exist now, or are being made."""
+        return sum(clients.count for clients in (*self._endpoints.values(), *self._leaving))
 
     @property
     def leases(self) -> int:
@@ -157,7 +69,7 @@ class S3Pool:
         Raises:
             ConfigurationError: no credentials.
         """
-        await self.credentials(OperationKind.WRITE)
+        await self.keys.open()
         self._http.open()
         loop = asyncio.get_running_loop()
         self._factory = await loop.run_in_executor(self._maker, S3ClientFactory, self._settings, self._http)
@@ -194,7 +106,7 @@ class S3Pool:
         """
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
-        client = await self._clients(endpoint).client(operation.kind)
+        client, _ = await self._clients(endpoint).client(operation.kind)
         return await client.presign(operation, expires=expires)
 
     async def client(self, endpoint: Endpoint, kind: OperationKind) -> S3Client:
@@ -205,30 +117,19 @@ class S3Pool:
         """
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
-        return await self._clients(endpoint).client(kind)
+        return (await self._clients(endpoint).client(kind))[0]
 
     async def facade(self, router: Router, calls: Calls) -> AioBaseClient:
         """One more client, taken over by the facade; see `Pool`."""
         # Only `meta.endpoint_url` shows which endpoint it was made for.
         endpoint = router.best(None, OperationKind.READ, now=self._clock())
-        credentials = await self.credentials(OperationKind.WRITE)
+        credentials = await self.keys.of(OperationKind.WRITE)
         made = await self.make(endpoint, credentials, self.signs_payload(endpoint))
         return S3Facade(made.boto, calls, BestSigners(router, self.client, self._clock)).client
 
     async def ready(self) -> None:
         """Wait for the clients that are being made, so that no request has to."""
         await asyncio.gather(*self._background, return_exceptions=True)
-
-    async def credentials(self, kind: OperationKind) -> Credentials:
-        """The key for that kind of operation.
-
-        Raises:
-            ConfigurationError: there is none.
-        """
-        settings = self._settings
-        if settings.credentials_provider is not None:
-            return await settings.credentials_provider()
-        return settings.read_credentials() if kind is OperationKind.READ else settings.credentials()
 
     def signs_payload(self, endpoint: Endpoint) -> bool:
         """Whether payloads are hashed and signed: over http by default, over https TLS protects them."""
@@ -246,11 +147,18 @@ class S3Pool:
     def forget(self, clients: EndpointClients) -> None:
         """Close the clients of an endpoint that left, in the background."""
         self._leaving.discard(clients)
-        self._in_background(clients.close())
+        self.closing(clients.close())
+
+    def closing(self, work: Coroutine[object, object, None]) -> None:
+        """Close something in the background; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close every client and connection, whatever is still leased."""
         self._closed = True
+        await self.keys.close()
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -258,6 +166,7 @@ class S3Pool:
             await clients.close()
         self._endpoints.clear()
         self._leaving.clear()
+        await asyncio.gather(*self._closing)
         await self._http.close()
         self._maker.shutdown(wait=False, cancel_futures=True)
 
@@ -268,6 +177,14 @@ class S3Pool:
                 endpoint, self, self._settings.max_connections
             )
         return clients
+
+    def _retire(self, credentials: Credentials) -> None:
+        """A key was replaced: let go of its clients, and make those of its successor."""
+        for clients in self._leaving:
+            clients.retire(credentials)
+        for clients in self._endpoints.values():
+            clients.retire(credentials)
+            self._in_background(self._warm(clients))
 
     async def _warm(self, clients: EndpointClients) -> None:
         for kind in OperationKind:
