@@ -26,8 +26,8 @@ _MONTHS: Final = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
     )
 }
-# The very zone that botocore gives to what says GMT. On machines in UTC, it gives the machine's zone to what says
-# Z: the same time, until it is pickled and read elsewhere.
+# The very zone that botocore gives to what says GMT. On machines in UTC, it gives the machine's zone to what
+# says Z: the same time, until it is pickled and read elsewhere.
 _UTC: Final = parse_any("Thu, 01 Jan 1970 00:00:00 GMT").tzinfo
 
 
