@@ -56,7 +56,8 @@ class RulesLoader(Loader):  # type: ignore[misc]  # botocore has no types
     """Loads botocore's data, the rules of endpoints without the parameters that no rule reads.
 
     botocore keeps the last hundred results of the rules, by all parameters. The key of an object is one of
-    them, though no rule reads it, so that every new key would be a new evaluation: a quarter of a GET.
+    them, though no rule reads it, so that every new key would be a new evaluation: a quarter of a GET. Later
+    releases of botocore (1.43 does) leave the key out by themselves.
     """
 
     def __init__(self, **options: Any) -> None:
