@@ -20,6 +20,7 @@ from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_content_md5 import send_content_md5
 from flashback_async.transport.s3_errors import THROTTLING_CODES, from_boto_error, from_client_error
 from flashback_async.transport.s3_model import streamed_input, streamed_output
+from flashback_async.transport.s3_session import USER_AGENT, lean_session
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -39,11 +40,12 @@ class S3ClientFactory:
     def __init__(self, settings: FlashbackSettings, http: HttpSession) -> None:
         self._settings = settings
         self._http = http
-        self._session = aioboto3.Session()
+        self._session = aioboto3.Session(botocore_session=lean_session())
 
     def make(self, endpoint: Endpoint, credentials: Credentials, *, sign_payload: bool) -> S3Client:
         """Make a client. Blocking (3 ms, the first ~110 ms): call it in a thread, one at a time."""
         config = AioConfig(
+            user_agent=USER_AGENT,
             signature_version="s3v4",
             s3={
                 "addressing_style": self._settings.addressing,

@@ -74,7 +74,10 @@ class HttpSession:
             EndpointServerError: the answer is a redirect; it is not followed with a signature.
             ClientClosedError: the session was closed before the answer.
         """
-        headers = CIMultiDict((name, _text(value)) for name, value in request.headers.items())
+        headers = CIMultiDict(
+            (name, value.decode("utf-8") if isinstance(value, bytes) else str(value))
+            for name, value in request.headers.items()
+        )
         headers["Accept-Encoding"] = "identity"
         body = request.body
         try:
@@ -102,7 +105,11 @@ class HttpSession:
         names = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
         }
-        return AioAWSResponse(str(response.url), response.status, names, response)
+        answer = AioAWSResponse(request.url, response.status, {}, response)
+        # Asked some seventy times for a header while the answer to a GET is parsed: botocore's own dictionary
+        # takes five Python calls for each.
+        answer.headers = CIMultiDict(names)
+        return answer
 
     def broken(self, error: BaseException) -> FlashbackError:
         """What a broken connection is called: a fault of the endpoint, unless we closed it ourselves."""
@@ -204,7 +211,3 @@ def _why(cause: OSError) -> str:
     if cause.errno and not isinstance(cause, ssl.SSLError | socket.gaierror):
         return os.strerror(cause.errno)
     return cause.strerror or str(cause) or type(cause).__name__
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from flashback_async import EndpointServerError, ServiceError
+from flashback_async import EndpointServerError, ServiceError, __version__
 
 from .scripted import KEY_ID, KEY_SECRET, Answer, MemoryStore, authority, error, scripted, settings_for
 from .workload import KIB
@@ -75,6 +75,15 @@ async def test_no_header_that_gateways_choke_on(running, tls):
             assert int(request.headers["content-length"]) == len(request.body)
     assert server.seen[0].headers["x-amz-meta-kind"] == "test"
     assert server.seen[0].headers["content-type"] == "text/plain"
+
+
+async def test_requests_name_the_package(running):
+    """Each request says which client sent it, and counts no retries of boto's, for there are none."""
+    async with scripted() as server, running(settings_for(server)) as fb:
+        await some_of_everything(fb)
+    for request in server.seen:
+        assert request.headers["user-agent"].split()[0] == f"flashback-async/{__version__}"
+        assert not [name for name in request.headers if name.startswith("amz-sdk")]
 
 
 async def test_payloads_are_hashed_over_http(running):
