@@ -110,6 +110,8 @@ class FlashbackSettings(BaseModel):
         ca_file: PEM file of certificate authorities to trust instead of the system's.
         payload_signing: `auto` signs the payload over http and leaves it to TLS over https; an endpoint
             that refuses an unsigned payload is remembered and gets signed ones.
+        lane: `aioboto3` sends everything through it; `fast` needs the extra `fast`, and sends what carries
+            no XML (reading, writing and deleting objects and parts) over connections of its own.
         connect_timeout: seconds to connect; a healthy handshake takes two round trips, < 0.5 s worldwide.
         pool_timeout: seconds to wait for a free connection of an endpoint.
         first_byte_timeout: seconds from the sent request to the first byte of the answer (the attempt).
@@ -157,6 +159,7 @@ class FlashbackSettings(BaseModel):
     region: str = "us-east-1"
     ca_file: Path | None = None
     payload_signing: Literal["auto", "signed", "unsigned"] = "auto"
+    lane: Literal["aioboto3", "fast"] = "aioboto3"
 
     connect_timeout: Seconds = 2.0
     pool_timeout: Seconds = 5.0

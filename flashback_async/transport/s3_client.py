@@ -83,11 +83,15 @@ class S3ClientFactory:
 
 
 class S3Client:
-    """One genuine aioboto3 client, called through one method; errors come out as this package's."""
+    """One genuine aioboto3 client, called through one method; errors come out as this package's.
+
+    Attributes:
+        http: the session that it sends with.
+    """
 
     def __init__(self, client: AioBaseClient, http: HttpSession) -> None:
         self._client = client
-        self._http = http
+        self.http = http
 
     @property
     def boto(self) -> AioBaseClient:
@@ -115,7 +119,7 @@ class S3Client:
             raise from_boto_error(error) from error
         except (aiohttp.ClientError, OSError) as error:
             # The body of an error answer broke off while boto was reading it.
-            raise self._http.broken(error) from error
+            raise self.http.broken(error) from error
         status = int(fields["ResponseMetadata"]["HTTPStatusCode"])
         rows = fields.get("Errors") if operation.name == "DeleteObjects" else None
         return S3Answer(
@@ -131,11 +135,11 @@ class S3Client:
         assert member is not None, "only what is streamed comes here"
         stream = fields[member]
         if isinstance(stream, EventStream):
-            return S3Body(stream, stream._raw_stream, self._http)  # noqa: SLF001  # nothing else leads to it
+            return S3Body(stream, stream._raw_stream, self.http)  # noqa: SLF001  # nothing else leads to it
         del fields[member]
         # aiobotocore 2 puts a proxy around the response, 3 names it.
         proxied = getattr(stream, "__wrapped__", None)
-        return S3Body(stream, stream.raw_stream if proxied is None else proxied, self._http)
+        return S3Body(stream, stream.raw_stream if proxied is None else proxied, self.http)
 
     async def presign(self, operation: Operation, *, expires: int) -> str:
         """A URL that carries out `operation` for `expires` seconds; computed here, nothing is sent."""

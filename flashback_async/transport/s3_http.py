@@ -28,7 +28,7 @@ from flashback_async.transport.upload import UploadReader
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class HttpSession:
@@ -94,14 +94,9 @@ class HttpSession:
         finally:
             if isinstance(body, UploadReader):
                 body.close()
-        if response.status in _REDIRECTS:
+        if response.status in REDIRECTS:
             response.close()
-            target = response.headers.get("Location", "nowhere").partition("?")[0]
-            raise EndpointServerError(
-                f"answered {response.status}, a redirect to {target!r}; requests that carry a signature stay "
-                "where they were sent",
-                status=response.status,
-            )
+            raise redirected(response.status, response.headers.get("Location"))
         names = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
         }
@@ -189,6 +184,16 @@ def connect_error(error: BaseException, *, timeout: float | None = None) -> Endp
         return EndpointConnectError("the connection was closed without an answer")
     text = str(error).partition("\n")[0].partition("?")[0]
     return EndpointConnectError(f"the connection failed: {text or type(error).__name__}")
+
+
+def redirected(status: int, location: str | None) -> EndpointServerError:
+    """An answer that would send the request elsewhere."""
+    target = (location or "nowhere").partition("?")[0]
+    return EndpointServerError(
+        f"answered {status}, a redirect to {target!r}; requests that carry a signature stay where they were "
+        "sent",
+        status=status,
+    )
 
 
 def _tells_reuse() -> aiohttp.TraceConfig:

@@ -16,6 +16,7 @@ from flashback_async.routing import OperationKind
 from flashback_async.transport.credentials import KeyRing
 from flashback_async.transport.s3_client import S3Client, S3ClientFactory
 from flashback_async.transport.s3_facade import BestSigners, S3Facade
+from flashback_async.transport.s3_fast_client import FastLane
 from flashback_async.transport.s3_http import HttpSession
 from flashback_async.transport.s3_leases import EndpointClients
 
@@ -44,6 +45,7 @@ class S3Pool:
         self._settings = settings
         self._clock = clock
         self._http = HttpSession(connect_timeout=settings.connect_timeout, tls=tls)
+        self._lane = FastLane(settings, tls=tls, clock=clock) if settings.lane == "fast" else None
         self._factory: S3ClientFactory | None = None
         # One thread: botocore's sessions are not made for two at once.
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="flashback-client-maker")
@@ -139,10 +141,11 @@ class S3Pool:
     async def make(self, endpoint: Endpoint, credentials: Credentials, sign_payload: bool) -> S3Client:  # noqa: FBT001  # half of a key
         """Make a client in the maker's thread."""
         assert self._factory is not None, "opened before the first lease"
-        factory = self._factory
-        return await asyncio.get_running_loop().run_in_executor(
+        factory, lane = self._factory, self._lane
+        made = await asyncio.get_running_loop().run_in_executor(
             self._maker, lambda: factory.make(endpoint, credentials, sign_payload=sign_payload)
         )
+        return made if lane is None else lane.client(made, endpoint, credentials, sign_payload=sign_payload)
 
     def forget(self, clients: EndpointClients) -> None:
         """Close the clients of an endpoint that left, in the background."""
@@ -167,6 +170,8 @@ class S3Pool:
         self._endpoints.clear()
         self._leaving.clear()
         await asyncio.gather(*self._closing)
+        if self._lane is not None:
+            self._lane.close()
         await self._http.close()
         self._maker.shutdown(wait=False, cancel_futures=True)
 

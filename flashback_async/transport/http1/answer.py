@@ -115,6 +115,14 @@ class Answer:
         self._buffered -= len(piece)
         return piece
 
+    def at_hand(self) -> bytes | None:
+        """The next bytes if they are here, empty at the end; None: `read` waits for them, or raises."""
+        if not self._pieces:
+            return b"" if self._is_complete and self._error is None else None
+        piece = self._pieces.popleft()
+        self._buffered -= len(piece)
+        return piece
+
     async def read_into(self, view: memoryview) -> int:
         """Put the next bytes into `view`, from its start; 0 at the end.
 
