@@ -22,9 +22,9 @@ class Pinned(NamedTuple):
     deadline: Deadline | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadRequest:
-    """The operations of one read.
+    """The operations of one read. Not to be changed; see `Operation`.
 
     Attributes:
         bucket: bucket name.

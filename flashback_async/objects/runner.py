@@ -15,6 +15,7 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import Endpoint
 from flashback_async.transport.operation import Deadline, Journey
+from flashback_async.transport.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,7 +57,7 @@ class Runner:
         self.transfers = transfers
         self.part_slots = asyncio.Semaphore(transfers.together)
         self._total_timeout = total_timeout
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._slots = Slots(max_in_flight)
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -130,12 +131,11 @@ class Runner:
             DeadlineExceededError: no place became free in time.
         """
         self.check_open()
-        await self._take_place(operation, deadline)
-        try:
-            self.check_open()
-        except ClientClosedError:
-            self._slots.release()
-            raise
+        if not self._slots.take_now():
+            await self._take_place(operation, deadline)
+            if self._closed:
+                self._slots.give_back()
+                self.check_open()
         self.monitor.in_flight += 1
         self._idle.clear()
         return Place(self._leave)
@@ -157,12 +157,9 @@ class Runner:
                 return
 
     async def _take_place(self, operation: Operation, deadline: Deadline) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
         try:
             async with asyncio.timeout_at(deadline.at):
-                await self._slots.acquire()
+                await self._slots.take()
         except TimeoutError:
             raise DeadlineExceededError(
                 f"{self.monitor.in_flight} operations run and none ended in time; close streams, or raise "
@@ -181,7 +178,7 @@ class Runner:
         monitor.in_flight -= 1
         if not monitor.in_flight:
             self._idle.set()
-        self._slots.release()
+        self._slots.give_back()
 
 
 class Place:

@@ -17,6 +17,9 @@ class OperationKind(Enum):
     READ = "read"
     WRITE = "write"
 
+    # Members are single objects; Enum's own hash is a Python function, called several times per request.
+    __hash__ = object.__hash__
+
 
 class EndpointStatus(Enum):
     """What the control plane says of a node. Only ONLINE is eligible, the others are a last resort."""

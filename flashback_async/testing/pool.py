@@ -84,6 +84,9 @@ class MemoryPool:
         """Leases held now."""
         return len(self.held)
 
+    def lease_now(self, endpoint: Endpoint, kind: OperationKind) -> None:
+        """Nothing at once: `lease` says everything; see `Leases`."""
+
     async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> MemoryLease:  # noqa: ARG002  # of the seam
         """Wait at most `timeout` seconds for a connection; see `Leases`.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError
 from flashback_async.routing import Outcome
+from flashback_async.transport.alarm import Alarm
 from flashback_async.transport.loop_lag import timeout_error
 from flashback_async.transport.outcomes import outcome_of
 
@@ -97,8 +98,10 @@ class Exchange:
         outcome, first_byte, retry_after = Outcome.CANCELLED, None, None
         lease: Lease | None = None
         try:
-            patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
-            lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
+            lease = means.leases.lease_now(self.attempt.endpoint, self.operation.kind)
+            if lease is None:
+                patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
+                lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
             try:
                 self.answer, first_byte = await self._timed(lease)
             except ServiceError as refusal:
@@ -173,28 +176,28 @@ class Exchange:
         first_byte = timeouts.first_byte if operation.patience is None else operation.patience
         patience = timeouts.stall if in_slices else first_byte
         sent = self._sent = clock()
-        timer = asyncio.timeout_at(deadline.within(patience, now=sent))
+        alarm = Alarm(asyncio.get_running_loop(), deadline.within(patience, now=sent))
         answered = False
 
         def progress(*, complete: bool) -> None:
             nonlocal patience, sent
-            if answered or timer.expired():
+            if answered:
                 return  # An upload may go on for a moment after the answer came.
             patience = first_byte if complete else timeouts.stall
             sent = clock()
-            timer.reschedule(deadline.within(patience, now=sent))
+            alarm.move(deadline.within(patience, now=sent))
 
         try:
-            async with timer:
+            with alarm:
                 return await lease.call(operation, progress=progress), self._means.waited(sent)
         except TimeoutError as error:
             if isinstance(error, OperationError):
                 raise
-            if not timer.expired():
+            if not alarm.expired:
                 # Not ours, so nothing is known of the endpoint.
                 raise OperationError(f"an unexpected TimeoutError: {error}") from error
             # asyncio fires up to a clock tick early, so its own word counts too.
-            moment = max(clock(), timer.when() or 0.0)
+            moment = max(clock(), alarm.at)
             if deadline.remaining(moment) <= 0:
                 raise DeadlineExceededError("the deadline passed while the endpoint was working") from None
             raise timeout_error(

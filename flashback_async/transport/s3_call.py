@@ -7,8 +7,7 @@ that they stand for, and leaves timers to its caller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import ssl
@@ -44,8 +43,7 @@ class RawBody(Protocol):
         """Give the connection back: to the pool after the end, else closed. Idempotent, does not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Answer:
+class S3Answer(NamedTuple):
     """A successful answer.
 
     Attributes:
@@ -105,6 +103,9 @@ class Lease(Protocol):
 
 class Leases(Protocol):
     """Hands out leases; the pool of clients."""
+
+    def lease_now(self, endpoint: Endpoint, kind: OperationKind) -> Lease | None:
+        """A connection to `endpoint` if one is free at once, as nearly always; None: `lease` waits for it."""
 
     async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> Lease:
         """Wait at most `timeout` seconds for a connection to `endpoint`.

@@ -7,7 +7,6 @@ would refuse in its own words, is handed to the aioboto3 client underneath.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from flashback_async.errors import ConfigurationError, EndpointServerError
+from flashback_async.errors import ConfigurationError
 from flashback_async.transport.payload_hash import payload_hash
 from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_client import S3Client

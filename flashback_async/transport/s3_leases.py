@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flashback_async.errors import PoolTimeoutError, ServiceError
 from flashback_async.transport.s3_client import REFUSES_UNSIGNED, S3Client
+from flashback_async.transport.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,13 +97,14 @@ class PooledLease:
 class EndpointClients:
     """One endpoint's clients and leases."""
 
-    def __init__(self, endpoint: Endpoint, pool: Home, size: int) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Home, size: int, clock: Callable[[], float]) -> None:
         self.endpoint = endpoint
         self.keys = pool.keys
         self.leases: set[PooledLease] = set()
         self.leaving = False
         self._pool = pool
-        self._slots = asyncio.Semaphore(size)
+        self._slots = Slots(size)
+        self._clock = clock
         self._clients: dict[tuple[Credentials, bool], asyncio.Task[S3Client]] = {}
         self._retired: list[asyncio.Task[S3Client]] = []
         self._signs_payload = pool.signs_payload(endpoint)
@@ -112,16 +114,27 @@ class EndpointClients:
         """Clients that exist now, or are being made."""
         return len(self._clients) + len(self._retired)
 
-    async def lease(self, kind: OperationKind, *, timeout: float, now: Callable[[], float]) -> PooledLease:
+    def lease_now(self, kind: OperationKind) -> PooledLease | None:
+        """A lease if a connection is free, and the client is there."""
+        credentials = self.keys.at_hand(kind)
+        if credentials is None:
+            return None
+        task = self._clients.get((credentials, self._signs_payload))
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return self._leased(task.result(), credentials, kind) if self._slots.take_now() else None
+
+    async def lease(self, kind: OperationKind, *, timeout: float) -> PooledLease:
         """Wait for a free connection, and for the client if it is new; the error names who holds them.
 
         A key that has to be asked for first is waited for as long as a connection.
         """
         try:
             async with asyncio.timeout(timeout):
-                await self._slots.acquire()
+                await self._slots.take()
         except TimeoutError:
-            oldest = now() - min((lease.since for lease in self.leases), default=now())
+            now = self._clock()
+            oldest = now - min((lease.since for lease in self.leases), default=now)
             raise PoolTimeoutError(
                 f"no connection to {self.endpoint.id} became free in {timeout:.3g} s: {len(self.leases)} "
                 f"leases are held, the oldest for {oldest:.1f} s; close bodies, or raise max_connections",
@@ -132,17 +145,16 @@ class EndpointClients:
                 await self._key(kind, timeout=timeout)
             client, credentials = await self.client(kind)
         except BaseException:
-            self._slots.release()
+            self._slots.give_back()
             raise
-        lease = PooledLease(self, client, credentials, kind, now())
-        self.leases.add(lease)
-        return lease
+        return self._leased(client, credentials, kind)
 
     def give_back(self, lease: PooledLease) -> None:
         """A lease ended; the last one of an endpoint that left closes its clients."""
         self.leases.discard(lease)
-        self._slots.release()
-        self.sweep()
+        self._slots.give_back()
+        if self._retired:
+            self.sweep()
         if self.leaving and not self.leases:
             self._pool.forget(self)
 
@@ -193,6 +205,11 @@ class EndpointClients:
         tasks = [*self._clients.values(), *self._retired]
         self._clients, self._retired = {}, []
         await _closed(tasks)
+
+    def _leased(self, client: S3Client, credentials: Credentials, kind: OperationKind) -> PooledLease:
+        lease = PooledLease(self, client, credentials, kind, self._clock())
+        self.leases.add(lease)
+        return lease
 
     async def _key(self, kind: OperationKind, *, timeout: float) -> None:
         timer = asyncio.timeout(timeout)

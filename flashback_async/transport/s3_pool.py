@@ -90,6 +90,11 @@ class S3Pool:
             if endpoint not in self._endpoints:
                 self._in_background(self._warm(self._clients(endpoint)))
 
+    def lease_now(self, endpoint: Endpoint, kind: OperationKind) -> PooledLease | None:
+        """A connection that is free now; see `Leases`."""
+        clients = self._endpoints.get(endpoint)
+        return None if clients is None or self._closed else clients.lease_now(kind)
+
     async def lease(self, endpoint: Endpoint, kind: OperationKind, *, timeout: float) -> PooledLease:
         """Wait at most `timeout` seconds for a connection; see `Leases`.
 
@@ -98,7 +103,7 @@ class S3Pool:
         """
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
-        return await self._clients(endpoint).lease(kind, timeout=timeout, now=self._clock)
+        return await self._clients(endpoint).lease(kind, timeout=timeout)
 
     async def presign(self, endpoint: Endpoint, operation: Operation, *, expires: int) -> str:
         """A URL signed by the endpoint's client; see `Leases`.
@@ -179,7 +184,7 @@ class S3Pool:
         clients = self._endpoints.get(endpoint)
         if clients is None:
             clients = self._endpoints[endpoint] = EndpointClients(
-                endpoint, self, self._settings.max_connections
+                endpoint, self, self._settings.max_connections, self._clock
             )
         return clients
 
