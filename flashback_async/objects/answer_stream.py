@@ -17,8 +17,9 @@ from flashback_async.errors import (
     OperationError,
     ServiceError,
 )
+from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import Position, identity_of, matches, position_of
+from flashback_async.objects.position import Position, position_of
 from flashback_async.routing import OperationKind, Outcome
 from flashback_async.transport.body import CONFIRMED
 from flashback_async.transport.operation import Journey, Operation
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+    from flashback_async.objects.identity import IdentityRule
     from flashback_async.objects.runner import Place, Runner
     from flashback_async.transport.body import LeasedBody
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-# What a store answers to a resumed read when the object is not the one that was being read.
-_CHANGED_STATUS = frozenset({404, 412, 416})
 # Which part of the object to send; the rest of an answer is asked for with a range of its own.
 _EXTENT = frozenset({"Range", "PartNumber"})
 # What names the object, its version and its key to the operation that tells its size.
@@ -175,20 +175,22 @@ class AnswerStream:
             raise self._told(error)
         rest = ByteRange(position.start + self._delivered, position.start + self._length)
         identity = identity_of(self.fields, position.total)
-        operation = self._rest(rest, identity.etag)
+        rule = self._runner.identity_rule
+        operation = self._rest(rest, identity.etag, rule)
         await executor.recover(operation, journey, error)
         try:
             fresh = self._body = await executor.open(operation, journey)
         except ServiceError as refusal:
-            if refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})") from refusal
+            if refusal.status in CHANGED_STATUS:
+                raise self._changed(gone_or_replaced(refusal)) from refusal
             raise
         found = position_of(fresh.fields, fresh.status, rest, position.total)
         if found is None:
             found = position_of(fresh.fields, fresh.status, rest, await self._size())
         now = identity_of(fresh.fields, found.total if found is not None else None)
-        if not matches(identity, now):
-            raise self._changed(f"it was {identity}, {fresh.endpoint_id} has {now}")
+        if not rule.matches(identity, now):
+            way_out = rule.way_out(identity, now)
+            raise self._changed(f"it was {identity}, {fresh.endpoint_id} has {now}{way_out}")
         if found is None or found.start > rest.start or found.stop < position.start + self._length:
             raise self._changed(f"{fresh.endpoint_id} has bytes {found} instead of {rest}")
         self._skip = rest.start - found.start
@@ -217,12 +219,15 @@ class AnswerStream:
         size = (await self._runner.executor.call(operation, journey)).fields.get("ContentLength")
         return size if isinstance(size, int) else None
 
-    def _rest(self, rest: ByteRange, etag: str | None) -> Operation:
+    def _rest(self, rest: ByteRange, etag: str | None, rule: IdentityRule) -> Operation:
         parameters = {
             name: value for name, value in self._operation.parameters.items() if name not in _EXTENT
         }
         parameters["Range"] = rest.header()
-        if etag is not None:
+        if not rule.has_etag:
+            # The first answer met the caller's own; another node has another ETag.
+            parameters.pop("IfMatch", None)
+        elif etag is not None:
             parameters["IfMatch"] = etag
         first = self._operation
         return Operation(first.name, first.kind, first.bucket, first.key, parameters, streamed=True)

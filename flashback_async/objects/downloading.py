@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashback_async.errors import ObjectChangedError
+from flashback_async.errors import ObjectChangedError, ServiceError
 from flashback_async.objects.advance import Advance
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.partial_file import PartialFile
 from flashback_async.objects.ranged import Plan, read_pieces, readers
 from flashback_async.objects.read_request import Pinned, ReadRequest
 from flashback_async.objects.reading import ObjectStream
+from flashback_async.objects.resume_record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.advance import OnProgress
+    from flashback_async.objects.conditions import ReadConditions
     from flashback_async.objects.limits import TransferLimits
-    from flashback_async.objects.resume_record import Record
     from flashback_async.objects.runner import Runner
     from flashback_async.routing import Endpoint
 
@@ -34,6 +35,7 @@ class Download:
         path: where the file is to be.
         limits: sizes and numbers of pieces.
         fsync: whether the disk must have the file before it appears.
+        conditions: which object the caller is content with.
         resume: whether to go on from an earlier try, and to leave something to go on from.
         timeout: seconds for all of it; None: as long as there is progress.
         endpoint: the only endpoint to use.
@@ -45,6 +47,7 @@ class Download:
     path: Path
     limits: TransferLimits
     fsync: bool
+    conditions: ReadConditions
     resume: bool
     timeout: float | None
     endpoint: Endpoint | str | None
@@ -64,6 +67,8 @@ class Download:
         file = await PartialFile.find(self.path, self.bucket, self.key, advance, resume=self.resume)
         try:
             info = None
+            if file.record is not None and not self._is_of_use(runner, file.record):
+                await file.forget()
             if file.record is not None:
                 info = await self._go_on(runner, file, file.record, advance)
             if info is None:
@@ -80,10 +85,23 @@ class Download:
         async with self._stream(runner, None, None) as stream:
             size = stream.length
             is_large = size > self.limits.whole
-            await file.start(self.bucket, self.key, stream.identity, size, keep=self.resume and is_large)
+            etag, modified, _ = stream.identity
+            record = Record(self.bucket, self.key, etag, modified, size, self.conditions.version_id)
+            is_recognisable = runner.identity_rule.tells(stream.identity)
+            await file.start(record, keep=self.resume and is_large and is_recognisable)
             piece = self.limits.part_size if is_large else max(1, size)
             await self._read(runner, stream, file, [(0, size)], piece)
             return stream.info
+
+    def _is_of_use(self, runner: Runner, record: Record) -> bool:
+        """Whether an earlier try was for what is wanted now, and can be told from other versions."""
+        found = {"ETag": record.etag, "LastModified": record.last_modified, "VersionId": record.version_id}
+        try:
+            self.conditions.check(found)
+        except ServiceError:
+            return False
+        is_same = record.version_id == self.conditions.version_id
+        return is_same and runner.identity_rule.tells(record.identity)
 
     async def _go_on(
         self, runner: Runner, file: PartialFile, record: Record, advance: Advance
@@ -114,8 +132,8 @@ class Download:
         piece: int,
     ) -> None:
         plan = Plan(missing, piece)
-        await read_pieces(runner, stream, plan, file, concurrency=readers(stream, self.limits))
+        await read_pieces(runner, stream, plan, file, concurrency=readers(runner, stream, self.limits))
 
     def _stream(self, runner: Runner, asked: ByteRange | None, pinned: Pinned | None) -> ObjectStream:
-        request = ReadRequest(self.bucket, self.key, asked, part_of=pinned)
+        request = ReadRequest(self.bucket, self.key, asked, self.conditions, part_of=pinned)
         return ObjectStream(runner, request, timeout=self.timeout, endpoint=self.endpoint, retry=self.retry)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flashback_async.objects.advance import Advance
-    from flashback_async.objects.position import Identity
     from flashback_async.objects.ranged import Piece
 
 # Collected before a thread is troubled, and read at once to compute a checksum.
@@ -71,18 +70,13 @@ class PartialFile:
             raise
         return found
 
-    async def start(self, bucket: str, key: str, identity: Identity, size: int, *, keep: bool) -> None:
-        """Get ready for an object of `size` bytes, of which nothing is there.
+    async def start(self, record: Record, *, keep: bool) -> None:
+        """Get ready for the object that `record` describes, of which nothing is there.
 
-        Args:
-            bucket: its bucket.
-            key: its key.
-            identity: what tells its version from others.
-            size: its bytes.
-            keep: what is complete stays for another try when this one fails.
+        `keep`: what is complete stays for another try when this one fails.
         """
-        self._keeps = keep and identity.etag is not None
-        self.record = Record(bucket, key, identity.etag, identity.last_modified, size)
+        self._keeps = keep
+        self.record = record
         await finished(asyncio.to_thread(self._start, self.record))
 
     def begin(self, piece: Piece) -> PieceWriter:

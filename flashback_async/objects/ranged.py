@@ -174,13 +174,13 @@ async def read_whole(runner: Runner, stream: ObjectStream, *, in_pieces: bool = 
         return Whole(body, stream.endpoint, stream.attempts)
     memory = await _Memory.of(stream.start, stream.length)
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
-    course = await read_pieces(runner, stream, plan, memory, concurrency=readers(stream, limits))
+    course = await read_pieces(runner, stream, plan, memory, concurrency=readers(runner, stream, limits))
     return Whole(memory.value(), course.endpoint, 1 + course.failures)
 
 
-def readers(stream: ObjectStream, limits: TransferLimits) -> int:
-    """How many may read at once: without an ETag two versions are too easily taken for one."""
-    return limits.concurrency if stream.identity.etag is not None else 1
+def readers(runner: Runner, stream: ObjectStream, limits: TransferLimits) -> int:
+    """How many may read at once: one where two versions are too easily taken for one, as without an ETag."""
+    return limits.concurrency if runner.identity_rule.tells(stream.identity) else 1
 
 
 class _Memory:

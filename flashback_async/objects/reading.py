@@ -18,10 +18,10 @@ from flashback_async.errors import (
     OperationError,
     ServiceError,
 )
+from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
 from flashback_async.objects.info import object_info
 from flashback_async.objects.locating import located
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import identity_of, matches
 from flashback_async.objects.read_request import Pinned, ReadRequest
 from flashback_async.routing import Outcome
 from flashback_async.transport.body import CONFIRMED
@@ -34,14 +34,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flashback_async.models import ObjectInfo
-    from flashback_async.objects.position import Identity, Position
+    from flashback_async.objects.identity import Identity
+    from flashback_async.objects.position import Position
     from flashback_async.objects.runner import Runner
     from flashback_async.routing import Endpoint
     from flashback_async.transport.body import LeasedBody
     from flashback_async.transport.operation import Operation
-
-# What a store answers to a resumed read when the object is not the one that was being read.
-_CHANGED_STATUS = frozenset({404, 412, 416})
 
 
 class ObjectStream:
@@ -76,6 +74,7 @@ class ObjectStream:
         admit: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._runner = runner
+        self._rule = runner.identity_rule
         self._request = request
         self._pin = endpoint
         self._timeout = timeout
@@ -115,7 +114,7 @@ class ObjectStream:
         if part_of is not None and part_of.deadline is not None:
             self._journey.deadline = part_of.deadline
         else:
-            running = self._runner.running(self._request.first(), self._journey.deadline)
+            running = self._runner.running(self._request.first(self._rule), self._journey.deadline)
             await running.__aenter__()
             self._running = running
         try:
@@ -224,14 +223,13 @@ class ObjectStream:
     async def _begin(self) -> None:
         request = self._request
         pinned = None if request.part_of is None else request.part_of.identity
-        body = await self._answered(request.first(), 0, is_pinned=pinned is not None)
+        body = await self._answered(request.first(self._rule), 0, is_pinned=pinned is not None)
         position = await self._position(body, request.range, None if pinned is None else pinned.total)
         total = position.total
         self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)
         self.identity = identity_of(body.fields, total)
-        if pinned is not None and not matches(pinned, self.identity):
-            body.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self.identity}")
+        if pinned is not None:
+            self._check(body, pinned, self.identity)
         wanted = request.range or ByteRange()
         first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
@@ -255,7 +253,7 @@ class ObjectStream:
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
-        operation = self._request.rest(rest, self.identity)
+        operation = self._request.rest(rest, self.identity, self._rule)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
         fresh = await self._answered(operation, offset, is_pinned=True)
@@ -264,10 +262,7 @@ class ObjectStream:
         except OperationError:
             fresh.end(Outcome.CANCELLED)
             raise
-        now = identity_of(fresh.fields, position.total)
-        if not matches(self.identity, now):
-            fresh.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {self.identity}, {fresh.endpoint_id} has {now}", offset)
+        self._check(fresh, self.identity, identity_of(fresh.fields, position.total), offset)
         if position.start > offset or position.stop < stop:
             fresh.end(Outcome.CALLER_FAULT)
             raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)
@@ -279,15 +274,15 @@ class ObjectStream:
         try:
             body = self._body = await self._runner.executor.open(operation, self._journey)
         except ServiceError as refusal:
-            if is_pinned and refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
+            if is_pinned and refusal.status in CHANGED_STATUS:
+                raise self._changed(gone_or_replaced(refusal), offset) from refusal
             raise
-        if not is_pinned:
-            try:
-                self._request.conditions.check(body.fields)
-            except ServiceError as refusal:
-                body.end(Outcome.CALLER_FAULT)
-                raise self._told(refusal)  # noqa: B904  # it is the same error
+        conditions = self._request.conditions
+        try:
+            (conditions.check_version if is_pinned else conditions.check)(body.fields)
+        except ServiceError as refusal:
+            body.end(Outcome.CALLER_FAULT)
+            raise self._told(refusal)  # noqa: B904  # it is the same error
         return body
 
     async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
@@ -303,6 +298,13 @@ class ObjectStream:
             )
         except IntegrityError as error:
             raise self._told(error)  # noqa: B904  # it is the same error
+
+    def _check(self, body: LeasedBody, first: Identity, now: Identity, offset: int = 0) -> None:
+        """Refuse the bytes of another version."""
+        if not self._rule.matches(first, now):
+            body.end(Outcome.CANCELLED)
+            way_out = self._rule.way_out(first, now)
+            raise self._changed(f"it was {first}, {body.endpoint_id} has {now}{way_out}", offset)
 
     def _changed(self, how: str, offset: int = 0) -> OperationError:
         return self._told(
