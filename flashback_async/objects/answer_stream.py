@@ -7,6 +7,7 @@ the answer that came. What breaks goes on at the next endpoint, at the exact byt
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
@@ -17,6 +18,7 @@ from flashback_async.errors import (
     OperationError,
     ServiceError,
 )
+from flashback_async.objects.checksums import Check
 from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.position import Position, position_of
@@ -77,6 +79,7 @@ class AnswerStream:
         self._skip = 0
         self._fresh = 0
         self._closed = False
+        self._check = _check_of(runner, operation, body)
 
     @classmethod
     async def opened(
@@ -149,17 +152,26 @@ class AnswerStream:
                 self._delivered += len(data)
                 self._fresh += len(data)
                 self._runner.monitor.bytes_read += len(data)
+                if self._check is not None:
+                    self._check.update(data)
                 if self._delivered == self._length:
-                    self._end(Outcome.SUCCESS)
+                    self._complete()
                 if data:
                     return data
             elif self._length is None:
                 self._length = self._delivered
-                self._end(Outcome.SUCCESS)
+                self._complete()
                 return b""
             else:
                 missing = self._length - self._delivered
                 await self._resume(IntegrityError(f"the body ended with {missing} bytes missing"))
+
+    def _complete(self) -> None:
+        """Nothing is missing: let go, and compare; as in `ObjectStream`."""
+        self._end(Outcome.SUCCESS)
+        if self._check is not None and (wrong := self._check.error()) is not None:
+            self._delivered, self._length = 0, None
+            raise self._told(wrong)
 
     async def _resume(self, error: OperationError) -> None:
         """Go on at the next endpoint, at the first byte that is missing."""
@@ -242,6 +254,14 @@ class AnswerStream:
         error.endpoint = error.endpoint or self.endpoint_id
         error.attempts = tuple(self._journey.failures)
         return error
+
+
+def _check_of(runner: Runner, operation: Operation, body: LeasedBody) -> Check | None:
+    """What a whole object is compared with; None: it is a part, or was written without a checksum."""
+    if operation.name != "GetObject" or _EXTENT & operation.parameters.keys() or body.status != HTTPStatus.OK:
+        return None
+    expected = runner.checksums.expected_of(body.fields)
+    return None if expected is None else Check(expected)
 
 
 def _asked(parameters: Mapping[str, object]) -> ByteRange | None:

@@ -13,6 +13,7 @@ from flashback_async.errors import (
     FlashbackError,
     ServiceError,
 )
+from flashback_async.objects.checksums import Checksums
 from flashback_async.objects.identity import STRICT, IdentityRule
 from flashback_async.objects.limits import TransferLimits
 from flashback_async.routing import Endpoint
@@ -39,6 +40,7 @@ class Runner:
         max_in_flight: operations that may run at once.
         transfers: how large objects are moved.
         identity_rule: what the answers that make up one body have to agree on.
+        checksums: what is computed of writes and compared on reads; None: what reads find.
 
     Attributes:
         part_slots: one for every part of a large object that may move at once, over all objects.
@@ -54,12 +56,14 @@ class Runner:
         max_in_flight: int,
         transfers: TransferLimits,
         identity_rule: IdentityRule = STRICT,
+        checksums: Checksums | None = None,
     ) -> None:
         self.executor = executor
         self.monitor = monitor
         self.attempts = attempts
         self.transfers = transfers
         self.identity_rule = identity_rule
+        self.checksums = Checksums("none") if checksums is None else checksums
         self.part_slots = asyncio.Semaphore(transfers.together)
         self._total_timeout = total_timeout
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -82,6 +86,7 @@ class Runner:
             max_in_flight=settings.max_in_flight,
             transfers=TransferLimits.of(settings),
             identity_rule=IdentityRule.of(settings.resume_identity),
+            checksums=Checksums(settings.checksum),
         )
 
     def journey(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from flashback_async.config import ChecksumChoice
     from flashback_async.models import ObjectInfo, StorageHeaders
     from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.parts import PutSource
@@ -87,6 +88,8 @@ class TransferVerbs(VerbFamily):
             NotModifiedError: the caller has it already. The file at `path` is as it was.
             PreconditionFailedError: it is another object than the caller expects.
             ObjectChangedError: the object was replaced while it was being read.
+            IntegrityError: it was loaded twice, and neither time had the checksum that it was written with
+                (`settings.checksum`).
             OSError: the disk says no.
             Exception: what `progress` raises, which ends the download.
         """
@@ -127,6 +130,7 @@ class TransferVerbs(VerbFamily):
         storage_class: str | None = None,
         tagging: Mapping[str, str] | None = None,
         headers: StorageHeaders | None = None,
+        checksum: ChecksumChoice | None = None,
         if_match: str | None = None,
         if_none_match: Literal["*"] | None = None,
         part_size: int | None = None,
@@ -157,6 +161,7 @@ class TransferVerbs(VerbFamily):
             storage_class: see `cache_control`.
             tagging: see `cache_control`.
             headers: see `cache_control`.
+            checksum: see `cache_control`.
             if_match: see `cache_control`.
             if_none_match: see `cache_control`.
             part_size: bytes of a part, 5 MiB or more and less than 100 MB; default: `settings.part_size`,
@@ -199,6 +204,7 @@ class TransferVerbs(VerbFamily):
             source,
             parameters,
             conditions=conditions,
+            checksum=checksum,
             timeout=timeout,
             endpoint=endpoint,
             retry=retry,
