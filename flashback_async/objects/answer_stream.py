@@ -20,6 +20,7 @@ from flashback_async.errors import (
 )
 from flashback_async.objects.checksums import Check
 from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
+from flashback_async.objects.info import text
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.position import Position, position_of
 from flashback_async.routing import OperationKind, Outcome
@@ -203,6 +204,9 @@ class AnswerStream:
         if not rule.matches(identity, now):
             way_out = rule.way_out(identity, now)
             raise self._changed(f"it was {identity}, {fresh.endpoint_id} has {now}{way_out}")
+        versions = [text(fields, "VersionId") for fields in (self.fields, fresh.fields)]
+        if "VersionId" in operation.parameters and versions[0] != versions[1]:
+            raise self._changed(f"it was version {versions[0]}, {fresh.endpoint_id} has {versions[1]}")
         if found is None or found.start > rest.start or found.stop < position.start + self._length:
             raise self._changed(f"{fresh.endpoint_id} has bytes {found} instead of {rest}")
         self._skip = rest.start - found.start

@@ -292,6 +292,17 @@ async def test_a_condition_of_the_facade_is_met_once():
     assert if_match(scene) == ['"one"', None]
 
 
+@scenario
+async def test_a_version_of_the_facade_is_that_of_its_first_answer():
+    """A body of `client.s3` for which a version was named goes on with none that a node says is another one."""
+    scene = Scene({"a": Step(cut=400), "b": Step(fields={"VersionId": "v9"})}, versioned=("bucket",))
+    version = scene.store.put("bucket", "key", DATA)
+    body = await opened(scene, VersionId=version.version_id)
+    with pytest.raises(ObjectChangedError, match="v9"):
+        await drained(body)
+    assert scene.leaks() == {}
+
+
 async def opened(scene, **parameters):
     operation = Operation("GetObject", OperationKind.READ, "bucket", "key", parameters, streamed=True)
     journey = scene.runner.journey(timeout=None, endpoint=None, retry=True, streamed=True)
