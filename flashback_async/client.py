@@ -13,7 +13,6 @@ from flashback_async.bucket import Bucket
 from flashback_async.config import FlashbackSettings
 from flashback_async.errors import ClientClosedError, ConfigurationError
 from flashback_async.objects.endpoint_verbs import EndpointVerbs, Lending
-from flashback_async.objects.limits import TransferLimits
 from flashback_async.objects.names import checked_bucket
 from flashback_async.objects.routed_calls import RoutedCalls
 from flashback_async.objects.runner import Runner
@@ -281,14 +280,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             lag=lag,
             hedging=settings.hedging,
         )
-        runner = Runner(
-            executor,
-            monitor,
-            attempts=settings.attempts,
-            total_timeout=settings.total_timeout,
-            max_in_flight=settings.max_in_flight,
-            transfers=TransferLimits.of(settings),
-        )
+        runner = Runner.of(settings, executor, monitor)
         s3 = await pool.facade(router, RoutedCalls(runner, self._here))
         return _Running(loop, runner, pool, s3, discovery, monitor, lag, stack.pop_all())
 

@@ -67,6 +67,15 @@ RotationCallback = Callable[[str], Awaitable[None]]
 """Receives every new refresh token, so that it can be persisted before the old one is forgotten."""
 
 
+ResumeIdentity = Literal["etag", "etag_and_length", "last_modified", "length"]
+"""What the answers of several nodes have to agree on to be of one version; their length always."""
+
+
+ChecksumAlgorithm = Literal["crc32c", "sha256", "md5"]
+ChecksumChoice = Literal["none"] | ChecksumAlgorithm
+"""The checksum of a whole object that its writer computes and its readers compare."""
+
+
 def _split(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -118,6 +127,11 @@ class FlashbackSettings(BaseModel):
         stall_timeout: seconds without a byte of progress, in either direction.
         total_timeout: seconds for a whole object or metadata call with all its attempts; none for streams
             and for what moves in parts.
+        resume_identity: what answers must agree on that make up one body; their length always. `etag`: ETag
+            and Last-Modified too; weaker, for nodes that tell one object differently: `etag_and_length`,
+            `last_modified` (no ETag) and `length` (neither).
+        checksum: end-to-end checksum that writes store with an object: `crc32c` (fast, finds accidents),
+            `sha256`, or `md5`, which the store is told too, and with which reads compare ETags as well.
         attempts: attempts per operation, on different endpoints; 1 turns retries off.
         max_connections, max_in_flight: connections per endpoint; operations at once, more wait their turn.
         multipart_threshold: bytes above which an object moves in parts, up and down; below, the requests
@@ -166,6 +180,8 @@ class FlashbackSettings(BaseModel):
     first_byte_timeout: Seconds = 5.0
     stall_timeout: Seconds = 10.0
     total_timeout: Seconds = 60.0
+    resume_identity: ResumeIdentity = "etag"
+    checksum: ChecksumChoice = "none"
     attempts: Annotated[int, Field(ge=1, le=20)] = 3
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1_024
@@ -263,9 +279,12 @@ def reveal(secret: SecretStr | str) -> str:
 
 
 __all__ = [
+    "ChecksumAlgorithm",
+    "ChecksumChoice",
     "Credentials",
     "CredentialsProvider",
     "FlashbackSettings",
+    "ResumeIdentity",
     "RotationCallback",
     "TokenProvider",
     "reveal",

@@ -32,6 +32,8 @@ class ObjectInfo:
         cache_control: how long caches may keep it, where that was stored.
         content_encoding: how the bytes are encoded, such as `gzip`; they are handed out as they are.
         content_disposition: how it is to be presented, such as a file name for downloads.
+        checksum: what it was written with (`settings.checksum`), such as `sha256:` and 64 hexadecimal digits;
+            None: it was written without.
     """
 
     bucket: str
@@ -46,6 +48,7 @@ class ObjectInfo:
     cache_control: str | None = None
     content_encoding: str | None = None
     content_disposition: str | None = None
+    checksum: str | None = None
 
     def __post_init__(self) -> None:
         """Copy the metadata: the value must not change under its holder."""

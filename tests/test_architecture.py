@@ -208,7 +208,13 @@ def test_pydantic_stays_at_the_edges():
 
 @pytest.mark.parametrize(
     ("extra", "home"),
-    [("typer", "cli"), ("rich", "cli"), ("moto", "sandbox"), ("trustme", "sandbox")],
+    [
+        ("typer", "cli"),
+        ("rich", "cli"),
+        ("google_crc32c", "objects"),
+        ("moto", "sandbox"),
+        ("trustme", "sandbox"),
+    ],
 )
 def test_extras_are_imported_where_they_belong(extra, home):
     """What only an extra installs, only that part of the package imports."""

@@ -7,6 +7,7 @@ the answer that came. What breaks goes on at the next endpoint, at the exact byt
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
@@ -17,8 +18,11 @@ from flashback_async.errors import (
     OperationError,
     ServiceError,
 )
+from flashback_async.objects.checksums import Check
+from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
+from flashback_async.objects.info import text
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import Position, identity_of, matches, position_of
+from flashback_async.objects.position import Position, position_of
 from flashback_async.routing import OperationKind, Outcome
 from flashback_async.transport.body import CONFIRMED
 from flashback_async.transport.operation import Journey, Operation
@@ -28,12 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+    from flashback_async.objects.identity import IdentityRule
     from flashback_async.objects.runner import Place, Runner
     from flashback_async.transport.body import LeasedBody
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-# What a store answers to a resumed read when the object is not the one that was being read.
-_CHANGED_STATUS = frozenset({404, 412, 416})
 # Which part of the object to send; the rest of an answer is asked for with a range of its own.
 _EXTENT = frozenset({"Range", "PartNumber"})
 # What names the object, its version and its key to the operation that tells its size.
@@ -77,6 +80,7 @@ class AnswerStream:
         self._skip = 0
         self._fresh = 0
         self._closed = False
+        self._check = _check_of(runner, operation, body)
 
     @classmethod
     async def opened(
@@ -149,17 +153,26 @@ class AnswerStream:
                 self._delivered += len(data)
                 self._fresh += len(data)
                 self._runner.monitor.bytes_read += len(data)
+                if self._check is not None:
+                    self._check.update(data)
                 if self._delivered == self._length:
-                    self._end(Outcome.SUCCESS)
+                    self._complete()
                 if data:
                     return data
             elif self._length is None:
                 self._length = self._delivered
-                self._end(Outcome.SUCCESS)
+                self._complete()
                 return b""
             else:
                 missing = self._length - self._delivered
                 await self._resume(IntegrityError(f"the body ended with {missing} bytes missing"))
+
+    def _complete(self) -> None:
+        """Nothing is missing: let go, and compare; as in `ObjectStream`."""
+        self._end(Outcome.SUCCESS)
+        if self._check is not None and (wrong := self._check.error()) is not None:
+            self._delivered, self._length = 0, None
+            raise self._told(wrong)
 
     async def _resume(self, error: OperationError) -> None:
         """Go on at the next endpoint, at the first byte that is missing."""
@@ -175,20 +188,25 @@ class AnswerStream:
             raise self._told(error)
         rest = ByteRange(position.start + self._delivered, position.start + self._length)
         identity = identity_of(self.fields, position.total)
-        operation = self._rest(rest, identity.etag)
+        rule = self._runner.identity_rule
+        operation = self._rest(rest, identity.etag, rule)
         await executor.recover(operation, journey, error)
         try:
             fresh = self._body = await executor.open(operation, journey)
         except ServiceError as refusal:
-            if refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})") from refusal
+            if refusal.status in CHANGED_STATUS:
+                raise self._changed(gone_or_replaced(refusal)) from refusal
             raise
         found = position_of(fresh.fields, fresh.status, rest, position.total)
         if found is None:
             found = position_of(fresh.fields, fresh.status, rest, await self._size())
         now = identity_of(fresh.fields, found.total if found is not None else None)
-        if not matches(identity, now):
-            raise self._changed(f"it was {identity}, {fresh.endpoint_id} has {now}")
+        if not rule.matches(identity, now):
+            way_out = rule.way_out(identity, now)
+            raise self._changed(f"it was {identity}, {fresh.endpoint_id} has {now}{way_out}")
+        versions = [text(fields, "VersionId") for fields in (self.fields, fresh.fields)]
+        if "VersionId" in operation.parameters and versions[0] != versions[1]:
+            raise self._changed(f"it was version {versions[0]}, {fresh.endpoint_id} has {versions[1]}")
         if found is None or found.start > rest.start or found.stop < position.start + self._length:
             raise self._changed(f"{fresh.endpoint_id} has bytes {found} instead of {rest}")
         self._skip = rest.start - found.start
@@ -217,12 +235,15 @@ class AnswerStream:
         size = (await self._runner.executor.call(operation, journey)).fields.get("ContentLength")
         return size if isinstance(size, int) else None
 
-    def _rest(self, rest: ByteRange, etag: str | None) -> Operation:
+    def _rest(self, rest: ByteRange, etag: str | None, rule: IdentityRule) -> Operation:
         parameters = {
             name: value for name, value in self._operation.parameters.items() if name not in _EXTENT
         }
         parameters["Range"] = rest.header()
-        if etag is not None:
+        if not rule.has_etag:
+            # The first answer met the caller's own; another node has another ETag.
+            parameters.pop("IfMatch", None)
+        elif etag is not None:
             parameters["IfMatch"] = etag
         first = self._operation
         return Operation(first.name, first.kind, first.bucket, first.key, parameters, streamed=True)
@@ -237,6 +258,14 @@ class AnswerStream:
         error.endpoint = error.endpoint or self.endpoint_id
         error.attempts = tuple(self._journey.failures)
         return error
+
+
+def _check_of(runner: Runner, operation: Operation, body: LeasedBody) -> Check | None:
+    """What a whole object is compared with; None: it is a part, or was written without a checksum."""
+    if operation.name != "GetObject" or _EXTENT & operation.parameters.keys() or body.status != HTTPStatus.OK:
+        return None
+    expected = runner.checksums.expected_of(body.fields)
+    return None if expected is None else Check(expected)
 
 
 def _asked(parameters: Mapping[str, object]) -> ByteRange | None:

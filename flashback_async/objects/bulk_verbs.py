@@ -13,14 +13,15 @@ from flashback_async.objects.bulk import OnError, check_bounds, checked_pair, na
 from flashback_async.objects.headers import stored_headers, write_conditions
 from flashback_async.objects.listing_verbs import ListingVerbs
 from flashback_async.objects.names import checked_bucket, checked_key
-from flashback_async.objects.ranged import read_whole
 from flashback_async.objects.read_request import ReadRequest
 from flashback_async.objects.reading import ObjectStream
+from flashback_async.objects.whole_reads import read_object
 from flashback_async.objects.writing_verbs import WritingVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from flashback_async.config import ChecksumChoice
     from flashback_async.models import BulkResult, StorageHeaders
     from flashback_async.objects.budget import Share
     from flashback_async.objects.parts import PutSource
@@ -96,7 +97,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         async def get(asked: str | ObjectInfo, share: Share) -> StoredObject:
             request = ReadRequest(bucket, checked_key(name_of(asked)))
             await share.granted()
-            async with ObjectStream(
+            stream = ObjectStream(
                 runner,
                 request,
                 timeout=timeout,
@@ -104,9 +105,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
                 retry=retry,
                 streamed=False,
                 admit=share.take,
-            ) as stream:
-                whole = await read_whole(runner, stream, in_pieces=in_pieces)
-                return StoredObject(whole.body, stream.info, whole.endpoint, whole.attempts)
+            )
+            return await read_object(runner, stream, in_pieces=in_pieces, retry=retry)
 
         return bounded(
             keys,
@@ -152,6 +152,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
         storage_class: str | None = None,
         tagging: Mapping[str, str] | None = None,
         headers: StorageHeaders | None = None,
+        checksum: ChecksumChoice | None = None,
         if_none_match: Literal["*"] | None = None,
         concurrency: int = IN_FLIGHT,
         max_bytes: int = MAX_BYTES,
@@ -172,6 +173,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             storage_class: see `content_type`.
             tagging: see `content_type`.
             headers: see `content_type`.
+            checksum: as in `put_object`.
             if_none_match: `"*"`: write only where there is no object.
             concurrency: requests at the same time.
             max_bytes: bytes of bodies that are on their way. The input is asked for one object more at most.
@@ -196,7 +198,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             headers=headers,
         )
         write_conditions(None, if_none_match)
-        self._started()
+        self._started().checksums.algorithm_for(checksum)
 
         async def put(pair: tuple[str, PutSource], share: Share) -> ObjectInfo:
             key, data = checked_pair(pair)
@@ -214,6 +216,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
                     storage_class=storage_class,
                     tagging=tagging,
                     headers=headers,
+                    checksum=checksum,
                     if_none_match=if_none_match,
                     timeout=timeout,
                     endpoint=endpoint,

@@ -97,6 +97,26 @@ class ReadConditions:
         named = {"IfMatch": expected, "VersionId": self.version_id}
         return {name: value for name, value in named.items() if value is not None}
 
+    def version(self) -> dict[str, object]:
+        """The version alone, for nodes that give one object different ETags."""
+        return {} if self.version_id is None else {"VersionId": self.version_id}
+
+    def check_version(self, fields: Mapping[str, object]) -> None:
+        """Refuse another version than the one that was asked for.
+
+        Raises:
+            ServiceError: it is another one, or the answer does not tell.
+        """
+        if self.version_id is None:
+            return
+        told = text(fields, "VersionId")
+        if told != self.version_id and not (told is None and self.version_id == UNVERSIONED):
+            raise ServiceError(
+                f"asked for version {self.version_id!r:.80}, the answer is of "
+                f"{'no version' if told is None else repr(told)}; does the bucket keep versions?",
+                code="VersionMismatch",
+            )
+
     def check(self, fields: Mapping[str, object]) -> None:
         """Refuse an answer that does not meet them, in the order of RFC 9110, 13.2.2.
 
@@ -109,14 +129,7 @@ class ReadConditions:
             return
         etag, written = text(fields, "ETag"), fields.get("LastModified")
         modified = written if isinstance(written, datetime) else None
-        if self.version_id is not None:
-            told = text(fields, "VersionId")
-            if told != self.version_id and not (told is None and self.version_id == UNVERSIONED):
-                raise ServiceError(
-                    f"asked for version {self.version_id!r:.80}, the answer is of "
-                    f"{'no version' if told is None else repr(told)}; does the bucket keep versions?",
-                    code="VersionMismatch",
-                )
+        self.check_version(fields)
         if self.if_match is not None:
             if etag is not None and not _is_among(etag, self.if_match):
                 raise _unmet(f"its ETag is {etag}, not {self.if_match}")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flashback_async.models import ObjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.config import ChecksumAlgorithm
+
 # Metadata by which a conditional write is told from another one with the same bytes.
-WRITE_ID = "flashback-write-id"
+WRITE_ID: Final = "flashback-write-id"
+# Metadata that holds the checksum of the whole object, by its algorithm, and the digits that it has.
+CHECKSUM_NAMES: Final[Mapping[ChecksumAlgorithm, str]] = {
+    "crc32c": "flashback-crc32c",
+    "sha256": "flashback-sha256",
+    "md5": "flashback-md5",
+}
+_DIGITS: Final[Mapping[ChecksumAlgorithm, int]] = {"crc32c": 8, "sha256": 64, "md5": 32}
+_OURS: Final = frozenset({WRITE_ID, *CHECKSUM_NAMES.values()})
 
 _RARE = (
     ("VersionId", "version_id"),
@@ -28,6 +39,7 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
     modified = fields.get("LastModified")
     # Most answers have none of these.
     rare = {name: text(fields, said) for said, name in _RARE if said in fields}
+    checksum = stored_checksum(fields)
     return ObjectInfo(
         bucket=bucket,
         key=key,
@@ -35,14 +47,27 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
         etag=text(fields, "ETag"),
         last_modified=modified if isinstance(modified, datetime) else None,
         content_type=text(fields, "ContentType"),
-        metadata=without_write_id(metadata) if metadata and isinstance(metadata, dict) else {},
+        metadata=callers_metadata(metadata) if metadata and isinstance(metadata, dict) else {},
+        checksum=None if checksum is None else ":".join(checksum),
         **rare,
     )
 
 
-def without_write_id(metadata: Mapping[str, str]) -> dict[str, str]:
+def callers_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """The metadata that is the caller's."""
-    return {name: value for name, value in metadata.items() if name != WRITE_ID}
+    return {name: value for name, value in metadata.items() if name not in _OURS}
+
+
+def stored_checksum(fields: Mapping[str, object]) -> tuple[ChecksumAlgorithm, str] | None:
+    """The checksum that an object was written with, and its algorithm; None: it was written without."""
+    metadata = fields.get("Metadata")
+    if not metadata or not isinstance(metadata, dict):
+        return None
+    for algorithm, name in CHECKSUM_NAMES.items():
+        value = metadata.get(name)
+        if isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{_DIGITS[algorithm]}}}", value):
+            return algorithm, value
+    return None
 
 
 def text(fields: Mapping[str, object], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Where the bytes of an answer belong, also where only the size of the object can tell."""
+"""Where the bytes of an answer belong, where only the size of the object can tell."""
 
 from __future__ import annotations
 
@@ -19,25 +19,22 @@ if TYPE_CHECKING:
 async def located(
     body: LeasedBody,
     asked: ByteRange | None,
-    total: int | None,
     *,
     executor: Executor,
     head: Operation,
     deadline: Deadline,
     attempts: int,
 ) -> Position:
-    """Where the bytes of `body` belong. If its answer does not tell, `head` asks the endpoint for the size.
+    """Where the bytes of `body` belong, whose answer does not tell: `head` asks its endpoint for the size.
 
     Raises:
         IntegrityError: the endpoint does not tell how long the object is.
         OperationError: it did not answer.
     """
-    position = position_of(body.fields, body.status, asked, total)
-    if position is None:
-        journey = Journey(deadline=deadline, attempts_left=attempts, pin=body.endpoint_id)
-        size = (await executor.call(head, journey)).fields.get("ContentLength")
-        if not isinstance(size, int):
-            raise IntegrityError(f"{body.endpoint_id} does not tell how long the object is")
-        position = position_of(body.fields, body.status, asked, size)
+    journey = Journey(deadline=deadline, attempts_left=attempts, pin=body.endpoint_id)
+    size = (await executor.call(head, journey)).fields.get("ContentLength")
+    if not isinstance(size, int):
+        raise IntegrityError(f"{body.endpoint_id} does not tell how long the object is")
+    position = position_of(body.fields, body.status, asked, size)
     assert position is not None, "the size settles it"
     return position

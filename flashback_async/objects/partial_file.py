@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Self
 from zlib import crc32
 
 from flashback_async.errors import ConfigurationError
+from flashback_async.objects.checksums import check_blocks
 from flashback_async.objects.resume_record import Done, Record
 from flashback_async.objects.shielding import finished
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flashback_async.errors import IntegrityError
     from flashback_async.objects.advance import Advance
-    from flashback_async.objects.position import Identity
+    from flashback_async.objects.checksums import Checksum
     from flashback_async.objects.ranged import Piece
 
 # Collected before a thread is troubled, and read at once to compute a checksum.
@@ -71,18 +73,13 @@ class PartialFile:
             raise
         return found
 
-    async def start(self, bucket: str, key: str, identity: Identity, size: int, *, keep: bool) -> None:
-        """Get ready for an object of `size` bytes, of which nothing is there.
+    async def start(self, record: Record, *, keep: bool) -> None:
+        """Get ready for the object that `record` describes, of which nothing is there.
 
-        Args:
-            bucket: its bucket.
-            key: its key.
-            identity: what tells its version from others.
-            size: its bytes.
-            keep: what is complete stays for another try when this one fails.
+        `keep`: what is complete stays for another try when this one fails.
         """
-        self._keeps = keep and identity.etag is not None
-        self.record = Record(bucket, key, identity.etag, identity.last_modified, size)
+        self._keeps = keep
+        self.record = record
         await finished(asyncio.to_thread(self._start, self.record))
 
     def begin(self, piece: Piece) -> PieceWriter:
@@ -92,6 +89,11 @@ class PartialFile:
     async def commit(self, *, fsync: bool) -> None:
         """Take the target's place. `fsync`: not before the disk has it."""
         await finished(asyncio.to_thread(self._commit, fsync=fsync))
+
+    async def check(self, expected: Checksum) -> IntegrityError | None:
+        """What is wrong with the bytes on the disk, in their order; None: nothing."""
+        assert self.record is not None, "started before"
+        return await check_blocks(expected, self._read, self.record.size)
 
     async def forget(self) -> None:
         """What is there is of no use: the object is another one by now."""
@@ -189,6 +191,10 @@ class PartialFile:
         while view:
             written = os.pwrite(self._data, view, offset)
             view, offset = view[written:], offset + written
+
+    def _read(self, amount: int, offset: int) -> bytes:
+        assert self._data is not None, "started before"
+        return os.pread(self._data, amount, offset)
 
     def note(self, done: Done) -> None:
         """A piece is complete. In a thread."""

@@ -1,4 +1,4 @@
-"""What an answer to a read carries: which bytes, of which version of the object. Pure functions.
+"""Which bytes of an object an answer to a read carries. Pure functions.
 
 Gateways may ignore `Range` or `If-Match`, or answer a range with status 200, so every answer is taken at what
 it says of itself: `Content-Range` if it has one, else its status and its length.
@@ -33,14 +33,6 @@ class Position(NamedTuple):
         return self.start + self.length
 
 
-class Identity(NamedTuple):
-    """What must not change between the answers that make up one body."""
-
-    etag: str | None
-    last_modified: object
-    total: int | None
-
-
 def position_of(
     fields: Mapping[str, object], status: int, asked: ByteRange | None, total: int | None
 ) -> Position | None:
@@ -68,15 +60,3 @@ def position_of(
             return Position(start, stop - start if length is None else length, total)
     whole = total if length is None else length
     return Position(0, whole, whole)
-
-
-def identity_of(fields: Mapping[str, object], total: int | None) -> Identity:
-    """What an answer says of the version that it carries."""
-    return Identity(text(fields, "ETag"), fields.get("LastModified"), total)
-
-
-def matches(first: Identity, other: Identity) -> bool:
-    """Whether two answers carry the same version; what one of them does not tell cannot differ."""
-    return all(
-        one == two for one, two in zip(first, other, strict=True) if one is not None and two is not None
-    )

@@ -18,7 +18,6 @@ from flashback_async.objects.task_group import task_group
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flashback_async.objects.limits import TransferLimits
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
 
@@ -174,13 +173,15 @@ async def read_whole(runner: Runner, stream: ObjectStream, *, in_pieces: bool = 
         return Whole(body, stream.endpoint, stream.attempts)
     memory = await _Memory.of(stream.start, stream.length)
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
-    course = await read_pieces(runner, stream, plan, memory, concurrency=readers(stream, limits))
+    course = await read_pieces(
+        runner, stream, plan, memory, concurrency=readers(runner, stream, limits.concurrency)
+    )
     return Whole(memory.value(), course.endpoint, 1 + course.failures)
 
 
-def readers(stream: ObjectStream, limits: TransferLimits) -> int:
-    """How many may read at once: without an ETag two versions are too easily taken for one."""
-    return limits.concurrency if stream.identity.etag is not None else 1
+def readers(runner: Runner, stream: ObjectStream, concurrency: int) -> int:
+    """How many may read at once: one where two versions are too easily taken for one, as without an ETag."""
+    return concurrency if runner.identity_rule.tells(stream.identity) else 1
 
 
 class _Memory:

@@ -10,8 +10,8 @@ from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
 
 if TYPE_CHECKING:
+    from flashback_async.objects.identity import Identity, IdentityRule
     from flashback_async.objects.names import ByteRange
-    from flashback_async.objects.position import Identity
     from flashback_async.transport.operation import Deadline
 
 
@@ -40,21 +40,25 @@ class ReadRequest:
     conditions: ReadConditions = ANY
     part_of: Pinned | None = None
 
-    def first(self) -> Operation:
-        """The operation to begin with."""
+    def first(self, rule: IdentityRule) -> Operation:
+        """The operation to begin with; `rule`: what counts of the version that it is part of."""
         if self.part_of is not None:
-            return self._get(self.range, self.conditions.further(self.part_of.identity.etag))
+            return self._further(self.range, self.part_of.identity, rule)
         return self._get(self.range, self.conditions.first())
 
-    def rest(self, asked: ByteRange, identity: Identity) -> Operation:
+    def rest(self, asked: ByteRange, identity: Identity, rule: IdentityRule) -> Operation:
         """The one that goes on with the version that the first one found."""
-        return self._get(asked, self.conditions.further(identity.etag))
+        return self._further(asked, identity, rule)
 
     def head(self) -> Operation:
         """The one that tells the size."""
         version = self.conditions.version_id
         parameters = {} if version is None else {"VersionId": version}
         return Operation("HeadObject", OperationKind.READ, self.bucket, self.key, parameters)
+
+    def _further(self, asked: ByteRange | None, identity: Identity, rule: IdentityRule) -> Operation:
+        conditions = self.conditions
+        return self._get(asked, conditions.further(identity.etag) if rule.has_etag else conditions.version())
 
     def _get(self, asked: ByteRange | None, conditions: dict[str, object]) -> Operation:
         parameters = conditions if asked is None else {**conditions, "Range": asked.header()}

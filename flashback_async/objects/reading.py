@@ -1,8 +1,8 @@
 """Reading objects: a stream that survives its node, and whole objects on top of it.
 
 A body that stalls, breaks or ends too early goes on at the next endpoint, at the exact byte, with `Range` and
-`If-Match`. Gateways may ignore either (rclone does), so every answer says for itself what it is (`position`),
-and its ETag, length and modification time must be those of the first. Bytes of two versions are never mixed.
+`If-Match`. Gateways may ignore either (rclone does), so every answer is checked (`read_answers`): bytes of
+two versions are never mixed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from flashback_async.errors import (
     ClientClosedError,
     DeadlineExceededError,
     IntegrityError,
-    ObjectChangedError,
     OperationError,
-    ServiceError,
 )
+from flashback_async.objects.checksums import Check
 from flashback_async.objects.info import object_info
-from flashback_async.objects.locating import located
 from flashback_async.objects.names import ByteRange
-from flashback_async.objects.position import identity_of, matches
-from flashback_async.objects.read_request import Pinned, ReadRequest
+from flashback_async.objects.read_answers import ReadAnswers
+from flashback_async.objects.read_request import Pinned
 from flashback_async.routing import Outcome
 from flashback_async.transport.body import CONFIRMED
 from flashback_async.transport.operation import Deadline
@@ -33,14 +31,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flashback_async.models import ObjectInfo
-    from flashback_async.objects.position import Identity, Position
+    from flashback_async.objects.checksums import Checksum
+    from flashback_async.objects.identity import Identity
+    from flashback_async.objects.read_request import ReadRequest
     from flashback_async.objects.runner import Place, Runner
     from flashback_async.routing import Endpoint
     from flashback_async.transport.body import LeasedBody
-    from flashback_async.transport.operation import Operation
-
-# What a store answers to a resumed read when the object is not the one that was being read.
-_CHANGED_STATUS = frozenset({404, 412, 416})
+    from flashback_async.transport.operation import Journey, Operation
 
 
 class ObjectStream:
@@ -56,10 +53,12 @@ class ObjectStream:
         start: offset of the first byte of the stream within the object.
         length: bytes that the stream will yield.
         identity: what tells the version that is read from others.
+        checksum: what the whole object should have, None where nothing tells, or it cannot be computed here.
     """
 
     info: ObjectInfo
     identity: Identity
+    checksum: Checksum | None
     start: int
     length: int
 
@@ -73,6 +72,7 @@ class ObjectStream:
         retry: bool,
         streamed: bool = True,
         admit: Callable[[int], Awaitable[None]] | None = None,
+        verifies: bool = False,
     ) -> None:
         self._runner = runner
         self._request = request
@@ -81,6 +81,9 @@ class ObjectStream:
         self._retry = retry
         self._streamed = streamed
         self._admit = admit
+        self._verifies = verifies
+        self._check: Check | None = None
+        self._before: Journey | None = None
         self._body: LeasedBody | None = None
         self._place: Place | None = None
         self._is_open = False
@@ -112,8 +115,17 @@ class ObjectStream:
         self._journey = self._runner.journey(
             timeout=self._timeout, endpoint=self._pin, retry=self._retry, streamed=self._streamed
         )
+        if self._before is not None:
+            self._journey.deadline = self._before.deadline
+            self._journey.tried |= self._before.tried
+        self._answers = ReadAnswers(
+            self._runner,
+            self._request,
+            self._journey,
+            attempts=self._runner.attempts if self._retry else 1,
+        )
         part_of = self._request.part_of
-        operation = self._request.first()
+        operation = self._request.first(self._runner.identity_rule)
         if part_of is not None and part_of.deadline is not None:
             self._journey.deadline = part_of.deadline
         else:
@@ -171,7 +183,7 @@ class ObjectStream:
                 continue
             except TimeoutError:
                 body.end(Outcome.CANCELLED)
-                raise self._told(DeadlineExceededError(f"{self._left} bytes were still to come")) from None
+                raise self.told(DeadlineExceededError(f"{self._left} bytes were still to come")) from None
             if not data:
                 await self._resume(body, IntegrityError(f"the body ended with {self._left} bytes missing"))
                 continue
@@ -183,12 +195,23 @@ class ObjectStream:
             self._left -= len(data)
             self._fresh += len(data)
             self._runner.monitor.bytes_read += len(data)
+            if self._check is not None:
+                self._check.update(data)
             if not self._left:
-                # Longer than asked for: the rest is not worth a connection.
-                body.end(Outcome.SUCCESS)
+                self._complete(body, data)
             if data:
                 return data
         return b""
+
+    def _complete(self, body: LeasedBody, last: bytes) -> None:
+        """Nothing is missing: let go, and compare."""
+        # Longer than asked for: the rest is not worth a connection.
+        body.end(Outcome.SUCCESS)
+        # Held against nobody: what was damaged in the store is damaged at every node, and the readers of one
+        # such object would close them all.
+        if self._check is not None and (wrong := self._check.error()) is not None:
+            self._closed, self._left = True, len(last)
+            raise self.told(wrong)
 
     def _opened(self) -> LeasedBody:
         if self._body is None:
@@ -203,6 +226,29 @@ class ObjectStream:
             part_of=Pinned(self.identity, self._journey.deadline),
         )
         return ObjectStream(self._runner, part, timeout=None, endpoint=self._pin, retry=self._retry)
+
+    def again(self, request: ReadRequest | None = None) -> ObjectStream:
+        """The same read once more, or another one, elsewhere if possible, within the same time."""
+        stream = ObjectStream(
+            self._runner,
+            self._request if request is None else request,
+            timeout=self._timeout,
+            endpoint=self._pin,
+            retry=self._retry,
+            streamed=self._streamed,
+        )
+        self._journey.tried.add(self.endpoint)
+        stream._before = self._journey
+        return stream
+
+    @property
+    def expected(self) -> Checksum | None:
+        """What the bytes of this stream should have; None where that is unknown, as for a range."""
+        return self.checksum if self._request.range is None else None
+
+    def told(self, error: OperationError) -> OperationError:
+        """`error`, with what it is about."""
+        return self._answers.told(error)
 
     def release(self) -> None:
         """Free the connection now: what was not read is not wanted. Idempotent."""
@@ -225,15 +271,13 @@ class ObjectStream:
 
     async def _begin(self, operation: Operation) -> None:
         request = self._request
-        pinned = None if request.part_of is None else request.part_of.identity
-        body = await self._answered(operation, 0, is_pinned=pinned is not None)
-        position = await self._position(body, request.range, None if pinned is None else pinned.total)
+        body, position, self.identity = await self._answers.first(operation)
+        self._body = body
         total = position.total
         self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)
-        self.identity = identity_of(body.fields, total)
-        if pinned is not None and not matches(pinned, self.identity):
-            body.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {pinned}, {body.endpoint_id} has {self.identity}")
+        self.checksum = self._runner.checksums.expected_of(body.fields)
+        if self._verifies and self.expected is not None:
+            self._check = Check(self.expected)
         wanted = request.range or ByteRange()
         first, stop = wanted.within(position.stop if total is None else total)
         self.start, self.length = first, max(0, stop - first)
@@ -243,7 +287,7 @@ class ObjectStream:
             body.end(Outcome.SUCCESS)
         elif self._skip < 0:
             body.end(Outcome.CALLER_FAULT)
-            raise self._told(IntegrityError(f"asked for {wanted}, {body.endpoint_id} sent {position}"))
+            raise self.told(IntegrityError(f"asked for {wanted}, {body.endpoint_id} sent {position}"))
 
     async def _resume(self, body: LeasedBody, error: OperationError) -> None:
         """Go on at the next endpoint, at the first byte that is missing."""
@@ -257,65 +301,9 @@ class ObjectStream:
         stop = self.start + self.length
         offset = stop - self._left
         rest = ByteRange(offset, stop)
-        operation = self._request.rest(rest, self.identity)
+        operation = self._answers.further(rest, self.identity)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
-        fresh = await self._answered(operation, offset, is_pinned=True)
-        try:
-            position = await self._position(fresh, rest, self.identity.total)
-        except OperationError:
-            fresh.end(Outcome.CANCELLED)
-            raise
-        now = identity_of(fresh.fields, position.total)
-        if not matches(self.identity, now):
-            fresh.end(Outcome.CANCELLED)
-            raise self._changed(f"it was {self.identity}, {fresh.endpoint_id} has {now}", offset)
-        if position.start > offset or position.stop < stop:
-            fresh.end(Outcome.CALLER_FAULT)
-            raise self._changed(f"{fresh.endpoint_id} has bytes {position} instead of {rest}", offset)
+        self._body, position, _ = await self._answers.go_on(operation, rest, self.identity)
         self._skip = offset - position.start
         self._runner.monitor.resumed += 1
-
-    async def _answered(self, operation: Operation, offset: int, *, is_pinned: bool) -> LeasedBody:
-        """The answer to a read, which may be one of a version that was seen before."""
-        try:
-            body = self._body = await self._runner.executor.open(operation, self._journey)
-        except ServiceError as refusal:
-            if is_pinned and refusal.status in _CHANGED_STATUS:
-                raise self._changed(f"it is gone or replaced ({refusal.reason})", offset) from refusal
-            raise
-        if not is_pinned:
-            try:
-                self._request.conditions.check(body.fields)
-            except ServiceError as refusal:
-                body.end(Outcome.CALLER_FAULT)
-                raise self._told(refusal)  # noqa: B904  # it is the same error
-        return body
-
-    async def _position(self, body: LeasedBody, asked: ByteRange | None, total: int | None) -> Position:
-        try:
-            return await located(
-                body,
-                asked,
-                total,
-                executor=self._runner.executor,
-                head=self._request.head(),
-                deadline=self._journey.deadline,
-                attempts=self._runner.attempts if self._retry else 1,
-            )
-        except IntegrityError as error:
-            raise self._told(error)  # noqa: B904  # it is the same error
-
-    def _changed(self, how: str, offset: int = 0) -> OperationError:
-        return self._told(
-            ObjectChangedError(
-                f"the object changed after {offset} bytes: {how}", code="ObjectChanged", status=412
-            )
-        )
-
-    def _told(self, error: OperationError) -> OperationError:
-        error.operation, error.bucket, error.key = "GetObject", self._request.bucket, self._request.key
-        if self._body is not None:
-            error.endpoint = self._body.endpoint_id
-        error.attempts = tuple(self._journey.failures)
-        return error

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import ConfigurationError, ObjectNotFoundError, ServiceError
-from flashback_async.models import ObjectInfo, StoredObject
 from flashback_async.objects.conditions import ReadConditions
 from flashback_async.objects.info import number, object_info
 from flashback_async.objects.names import ByteRange, checked_bucket, checked_count, checked_key
-from flashback_async.objects.ranged import read_whole
 from flashback_async.objects.ranged_reads import read_ranges
 from flashback_async.objects.read_request import ReadRequest
 from flashback_async.objects.reading import ObjectStream
 from flashback_async.objects.verb_family import VerbFamily
+from flashback_async.objects.whole_reads import read_object
 from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from flashback_async.models import ObjectInfo, StoredObject
     from flashback_async.routing import Endpoint
 
 # Bytes between two ranges that are rather read and dropped than asked for apart: at 50 MB/s they cost what
@@ -73,6 +73,8 @@ class ReadingVerbs(VerbFamily):
             NotModifiedError: the caller has it already.
             PreconditionFailedError: it is another object than the caller expects.
             ObjectChangedError: the object was replaced while it was being read.
+            IntegrityError: the whole object was read twice, and neither time had the checksum that it was
+                written with (`settings.checksum`). Ranges are not compared.
         """
         conditions = ReadConditions.of(
             if_match=if_match,
@@ -83,13 +85,10 @@ class ReadingVerbs(VerbFamily):
         )
         request = ReadRequest(checked_bucket(bucket), checked_key(key), ByteRange.of(range), conditions)
         runner = self._started()
-        async with ObjectStream(
+        stream = ObjectStream(
             runner, request, timeout=timeout, endpoint=endpoint, retry=retry, streamed=False
-        ) as stream:
-            whole = await read_whole(runner, stream)
-            return StoredObject(
-                body=whole.body, info=stream.info, endpoint=whole.endpoint, attempts=whole.attempts
-            )
+        )
+        return await read_object(runner, stream, retry=retry)
 
     def stream_object(
         self,
@@ -116,6 +115,8 @@ class ReadingVerbs(VerbFamily):
         A body that stalls or breaks goes on at another endpoint, at the exact byte; the caller sees only
         bytes. Leaving the block early closes the connection. Arguments and errors are those of `get_object`;
         there is no total timeout unless given, and no byte for `settings.stall_timeout` counts as broken.
+        A whole object that was written with a checksum is compared with it at its end: a wrong one is
+        `IntegrityError` instead of the last bytes; the earlier ones were handed out by then.
         """
         conditions = ReadConditions.of(
             if_match=if_match,
@@ -125,7 +126,9 @@ class ReadingVerbs(VerbFamily):
             version_id=version_id,
         )
         request = ReadRequest(checked_bucket(bucket), checked_key(key), ByteRange.of(range), conditions)
-        return ObjectStream(self._started(), request, timeout=timeout, endpoint=endpoint, retry=retry)
+        return ObjectStream(
+            self._started(), request, timeout=timeout, endpoint=endpoint, retry=retry, verifies=True
+        )
 
     async def get_ranges(
         self,

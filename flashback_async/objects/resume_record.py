@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from flashback_async.objects.position import Identity
+from flashback_async.objects.identity import Identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,10 @@ class Record:
     Attributes:
         bucket: its bucket.
         key: its key.
-        etag: its ETag; without one nothing is recorded.
+        etag: its ETag, None where the store gave none.
         last_modified: its time of modification.
         size: its bytes.
+        version_id: the version that was asked for, None for whatever was there.
         done: pieces that are complete, in any order.
     """
 
@@ -49,6 +50,7 @@ class Record:
     etag: str | None
     last_modified: object
     size: int
+    version_id: str | None = None
     done: list[Done] = field(default_factory=list)
 
     @property
@@ -80,6 +82,7 @@ class Record:
             "etag": self.etag,
             "last_modified": modified.isoformat() if isinstance(modified, datetime) else None,
             "size": self.size,
+            "version_id": self.version_id,
         }
         return json.dumps(told).encode() + b"\n"
 
@@ -92,11 +95,13 @@ class Record:
             if (told["flashback"], told["bucket"], told["key"]) != (_VERSION, bucket, key):
                 return None
             etag, size, modified = told["etag"], told["size"], told["last_modified"]
-            if not isinstance(etag, str) or type(size) is not int:
+            version_id = told.get("version_id")
+            if not isinstance(etag, str | None) or type(size) is not int:
                 return None
-            record = cls(
-                bucket, key, etag, None if modified is None else datetime.fromisoformat(modified), size
-            )
+            if not isinstance(version_id, str | None):
+                return None
+            moment = None if modified is None else datetime.fromisoformat(modified)
+            record = cls(bucket, key, etag, moment, size, version_id)
             # What follows the last end of a line was being written when the process ended.
             record.done.extend(Done(*json.loads(line)) for line in lines[:-1])
         except (OSError, ValueError, TypeError, KeyError):

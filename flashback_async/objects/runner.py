@@ -13,14 +13,18 @@ from flashback_async.errors import (
     FlashbackError,
     ServiceError,
 )
+from flashback_async.objects.checksums import Checksums
+from flashback_async.objects.identity import STRICT, IdentityRule
+from flashback_async.objects.limits import TransferLimits
 from flashback_async.routing import Endpoint
 from flashback_async.transport.operation import Deadline, Journey
 from flashback_async.transport.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from typing import Self
 
-    from flashback_async.objects.limits import TransferLimits
+    from flashback_async.config import FlashbackSettings
     from flashback_async.transport.executor import Answered, Executor
     from flashback_async.transport.monitor import Monitor
     from flashback_async.transport.operation import Operation
@@ -36,6 +40,8 @@ class Runner:
         total_timeout: seconds for a whole object or a metadata call, unless the call says otherwise.
         max_in_flight: operations that may run at once.
         transfers: how large objects are moved.
+        identity_rule: what the answers that make up one body have to agree on.
+        checksums: what is computed of writes and compared on reads; None: what reads find.
 
     Attributes:
         part_slots: one for every part of a large object that may move at once, over all objects.
@@ -50,17 +56,39 @@ class Runner:
         total_timeout: float,
         max_in_flight: int,
         transfers: TransferLimits,
+        identity_rule: IdentityRule = STRICT,
+        checksums: Checksums | None = None,
     ) -> None:
         self.executor = executor
         self.monitor = monitor
         self.attempts = attempts
         self.transfers = transfers
+        self.identity_rule = identity_rule
+        self.checksums = Checksums("none") if checksums is None else checksums
         self.part_slots = asyncio.Semaphore(transfers.together)
         self._total_timeout = total_timeout
         self._slots = Slots(max_in_flight)
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @classmethod
+    def of(cls, settings: FlashbackSettings, executor: Executor, monitor: Monitor) -> Self:
+        """As a client's settings say; those that weaken something are logged.
+
+        Raises:
+            ConfigurationError: a setting needs what is not installed.
+        """
+        return cls(
+            executor,
+            monitor,
+            attempts=settings.attempts,
+            total_timeout=settings.total_timeout,
+            max_in_flight=settings.max_in_flight,
+            transfers=TransferLimits.of(settings),
+            identity_rule=IdentityRule.of(settings.resume_identity),
+            checksums=Checksums(settings.checksum),
+        )
 
     def journey(
         self, *, timeout: float | None, endpoint: Endpoint | str | None, retry: bool, streamed: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flashback_async.errors import ConfigurationError
+from flashback_async.objects.conditions import ReadConditions
 from flashback_async.objects.downloading import Download
 from flashback_async.objects.headers import stored_headers, write_conditions
 from flashback_async.objects.names import checked_bucket, checked_key
@@ -15,7 +16,9 @@ from flashback_async.objects.writing import write_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
+    from flashback_async.config import ChecksumChoice
     from flashback_async.models import ObjectInfo, StorageHeaders
     from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.parts import PutSource
@@ -40,6 +43,11 @@ class TransferVerbs(VerbFamily):
         progress: OnProgress | None = None,
         fsync: bool = False,
         resume: bool = True,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        if_modified_since: datetime | None = None,
+        if_unmodified_since: datetime | None = None,
+        version_id: str | None = None,
         timeout: float | None = None,
         endpoint: Endpoint | str | None = None,
         retry: bool = True,
@@ -62,7 +70,12 @@ class TransferVerbs(VerbFamily):
             fsync: wait until the disk has the file and its name.
             resume: keep the complete pieces of a large object when the download is interrupted, in
                 `.flashback-*` files beside `path`, and go on from them the next time; an object that has
-                changed since then begins anew. False removes them.
+                changed since then, or is not the one that is asked for now, begins anew. False removes them.
+            if_match: the ETag that it must have.
+            if_none_match: the ETag that the caller has already.
+            if_modified_since: the caller has what was written until then.
+            if_unmodified_since: it must not have been written later.
+            version_id: the version to read, where the bucket keeps versions.
             timeout: seconds for all of it.
             endpoint: see the class.
             retry: see the class.
@@ -71,8 +84,12 @@ class TransferVerbs(VerbFamily):
             What the store says of the object.
 
         Raises:
-            ObjectNotFoundError: there is no such object or bucket.
+            ObjectNotFoundError: there is no such object, version or bucket.
+            NotModifiedError: the caller has it already. The file at `path` is as it was.
+            PreconditionFailedError: it is another object than the caller expects.
             ObjectChangedError: the object was replaced while it was being read.
+            IntegrityError: it was loaded twice, and neither time had the checksum that it was written with
+                (`settings.checksum`).
             OSError: the disk says no.
             Exception: what `progress` raises, which ends the download.
         """
@@ -85,6 +102,13 @@ class TransferVerbs(VerbFamily):
             path=Path(path),
             limits=runner.transfers.asked(part_size, concurrency),
             fsync=fsync,
+            conditions=ReadConditions(
+                if_match=if_match,
+                if_none_match=if_none_match,
+                if_modified_since=if_modified_since,
+                if_unmodified_since=if_unmodified_since,
+                version_id=version_id,
+            ),
             resume=resume,
             timeout=timeout,
             endpoint=endpoint,
@@ -106,6 +130,7 @@ class TransferVerbs(VerbFamily):
         storage_class: str | None = None,
         tagging: Mapping[str, str] | None = None,
         headers: StorageHeaders | None = None,
+        checksum: ChecksumChoice | None = None,
         if_match: str | None = None,
         if_none_match: Literal["*"] | None = None,
         part_size: int | None = None,
@@ -136,6 +161,7 @@ class TransferVerbs(VerbFamily):
             storage_class: see `cache_control`.
             tagging: see `cache_control`.
             headers: see `cache_control`.
+            checksum: see `cache_control`.
             if_match: see `cache_control`.
             if_none_match: see `cache_control`.
             part_size: bytes of a part, 5 MiB or more and less than 100 MB; default: `settings.part_size`,
@@ -178,6 +204,7 @@ class TransferVerbs(VerbFamily):
             source,
             parameters,
             conditions=conditions,
+            checksum=checksum,
             timeout=timeout,
             endpoint=endpoint,
             retry=retry,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from flashback_async.errors import EntityTooLargeError, OpenUpload, OperationError
 from flashback_async.objects.advance import Advance
 from flashback_async.objects.chain import Chain
+from flashback_async.objects.checksums import checksum_of_parts, checksum_of_upload
 from flashback_async.objects.completion import Written
 from flashback_async.objects.conditional_writes import marked, written
 from flashback_async.objects.info import object_info, text
@@ -25,6 +26,7 @@ from flashback_async.transport.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.config import ChecksumChoice
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.parts import PartSource, PutSource
@@ -39,6 +41,7 @@ async def write_object(
     parameters: Mapping[str, object],
     *,
     conditions: Mapping[str, object],
+    checksum: ChecksumChoice | None,
     timeout: float | None,
     endpoint: Endpoint | str | None,
     retry: bool,
@@ -58,6 +61,7 @@ async def write_object(
         data: the source.
         parameters: what is stored beside the bytes, in boto's names.
         conditions: of the write, in boto's names.
+        checksum: what the caller wants stored with it; None: what the settings say.
         timeout: seconds for all of it; None: the default for one request, none for parts.
         endpoint: the only endpoint to use.
         retry: whether what failed may be tried again.
@@ -67,9 +71,10 @@ async def write_object(
     Raises:
         PreconditionFailedError: the conditions do not hold.
         OperationError: it could not be written; `orphans` names uploads that may still be open.
-        ConfigurationError: the source yields no bytes.
+        ConfigurationError: the source yields no bytes, or a checksum is wanted and it cannot be read twice.
         Exception: what the source or `progress` raises.
     """
+    algorithm = runner.checksums.algorithm_for(checksum)
     limits = runner.transfers if limits is None else limits
     advance = Advance(progress)
     is_marked = bool(conditions) and retry
@@ -77,6 +82,15 @@ async def write_object(
     source = await source_of(data)
     try:
         upload = await _in_one(source, limits)
+        if algorithm is not None:
+            found = await (
+                checksum_of_parts(algorithm, source)
+                if upload is None
+                else checksum_of_upload(algorithm, upload)
+            )
+            parameters, sent = found.beside(parameters), found.beside(sent)
+            if upload is not None:
+                sent |= found.for_the_store()
         if upload is not None:
             operation = Operation(
                 "PutObject", OperationKind.WRITE, bucket, key, sent, upload=upload, size=upload.size

@@ -22,6 +22,7 @@ from flashback_async.transport.operation import Operation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flashback_async.config import ChecksumChoice
     from flashback_async.models import StorageHeaders
     from flashback_async.objects.parts import PutSource
     from flashback_async.routing import Endpoint
@@ -44,6 +45,7 @@ class WritingVerbs(ReadingVerbs):
         storage_class: str | None = None,
         tagging: Mapping[str, str] | None = None,
         headers: StorageHeaders | None = None,
+        checksum: ChecksumChoice | None = None,
         if_match: str | None = None,
         if_none_match: Literal["*"] | None = None,
         timeout: float | None = None,
@@ -66,6 +68,10 @@ class WritingVerbs(ReadingVerbs):
             storage_class: storage class; the store's default without.
             tagging: tags to store, at most ten.
             headers: what else is to be stored with it.
+            checksum: end-to-end checksum to store with it, which every whole read compares: `crc32c`,
+                `sha256`, `md5` or `none`; default: `settings.checksum`. It is in the metadata
+                (`flashback-sha256`, never shown there), so the bytes are read once more before they are
+                sent; what goes in parts has to come from a source that can be read twice.
             if_match: write only over an object with this ETag.
             if_none_match: `"*"`: write only where there is no object.
             timeout: seconds; see the class.
@@ -82,6 +88,7 @@ class WritingVerbs(ReadingVerbs):
             PreconditionFailedError: the condition does not hold. Nothing was written.
             EntityTooLargeError: more than 10,000 parts can carry.
             WritesDisabledError: a quota has switched writes off.
+            ConfigurationError: a checksum is wanted of what cannot be read twice, or its extra is missing.
         """
         checked_bucket(bucket)
         checked_key(key)
@@ -104,6 +111,7 @@ class WritingVerbs(ReadingVerbs):
             data,
             parameters,
             conditions=conditions,
+            checksum=checksum,
             timeout=timeout,
             endpoint=endpoint,
             retry=retry,
@@ -115,6 +123,7 @@ class WritingVerbs(ReadingVerbs):
         key: str,
         *,
         version_id: str | None = None,
+        if_match: str | None = None,
         timeout: float | None = None,
         endpoint: Endpoint | str | None = None,
         retry: bool = True,
@@ -126,11 +135,18 @@ class WritingVerbs(ReadingVerbs):
             key: object key.
             version_id: the version to delete for good. Without, a bucket that keeps versions only gets a mark
                 that the object was deleted.
+            if_match: delete only the object with this ETag. The store decides, and gateways are known to
+                ignore it; a deletion whose answer was lost may meet its own success as an error.
             timeout: seconds; see the class.
             endpoint: see the class.
             retry: see the class.
+
+        Raises:
+            PreconditionFailedError: the condition does not hold. Nothing was deleted.
         """
         parameters: dict[str, object] = {}
+        if if_match is not None:
+            parameters["IfMatch"] = checked_header(if_match, what="if_match")
         if version_id is not None:
             parameters["VersionId"] = checked_header(version_id, what="version_id")
         operation = Operation(

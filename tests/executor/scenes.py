@@ -9,6 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import EndpointConnectError
+from flashback_async.objects.checksums import Checksums
+from flashback_async.objects.identity import IdentityRule
 from flashback_async.objects.limits import TransferLimits
 from flashback_async.objects.runner import Runner
 from flashback_async.objects.verbs import Verbs
@@ -30,6 +32,7 @@ from flashback_async.transport.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from flashback_async.config import ChecksumChoice, ResumeIdentity
     from flashback_async.routing import Attempt, EndpointSnapshot
     from flashback_async.transport.loop_lag import LoopLag
 
@@ -100,6 +103,8 @@ class Scene(Verbs):
         versioned: tuple[str, ...] = (),
         transfers: TransferLimits | None = None,
         own_uploads: bool = False,
+        resume_identity: ResumeIdentity = "etag",
+        checksum: ChecksumChoice = "none",
     ) -> None:
         scripts = scripts or {}
         self.store = MemoryStore("bucket", versioned=versioned)
@@ -142,6 +147,8 @@ class Scene(Verbs):
             total_timeout=total,
             max_in_flight=max_in_flight,
             transfers=transfers or LIMITS,
+            identity_rule=IdentityRule.of(resume_identity),
+            checksums=Checksums(checksum),
         )
 
     def discover(self, first: float = 0.01) -> None:

@@ -19,7 +19,7 @@ from flashback_async.errors import (
     ObjectChangedError,
     OperationError,
 )
-from flashback_async.objects.position import Identity, matches
+from flashback_async.objects.identity import STRICT, Identity
 from flashback_async.testing import Break, Dialect, Step
 
 from .scenes import CALLER_FAULT, CANCELLED, FAULT, KIB, MIB, SUCCESS, Scene, now, pattern
@@ -207,15 +207,15 @@ def test_versions_are_never_mixed(change, dialect):
 def test_identities_differ_only_where_both_tell():
     """ETag, modification time and size must agree; what one answer leaves out cannot differ."""
     one = Identity('"a"', timedelta(1), 10)
-    assert matches(one, one)
-    assert matches(one, Identity(None, None, None))
-    assert matches(Identity(None, None, 10), one)
+    assert STRICT.matches(one, one)
+    assert STRICT.matches(one, Identity(None, None, None))
+    assert STRICT.matches(Identity(None, None, 10), one)
     for other in (
         Identity('"b"', timedelta(1), 10),
         Identity('"a"', timedelta(2), 10),
         Identity('"a"', timedelta(1), 9),
     ):
-        assert not matches(one, other)
+        assert not STRICT.matches(one, other)
 
 
 @scenario

@@ -108,7 +108,12 @@ async def writing(fb: FlashbackClient) -> None:
     assert_type(await fb.copy_object("bucket", "key", "copy", to_bucket="other"), ObjectInfo)
     assert_type(await fb.head_object("bucket", "key"), ObjectInfo)
     assert_type(await fb.object_exists("bucket", "key"), bool)
-    await fb.delete_object("bucket", "key", version_id="v1")
+    await fb.delete_object("bucket", "key", version_id="v1", if_match='"etag"')
+    await fb.put_object("bucket", "key", b"data", checksum="sha256")
+    await fb.put_object("bucket", "key", b"data", checksum="sha1")  # type: ignore[arg-type]
+    await fb.bucket("bucket").upload_file("key", "file", checksum="none")
+    assert_type((await fb.head_object("bucket", "key")).checksum, str | None)
+    await fb.download_file("bucket", "key", "file", version_id="v1", if_none_match='"etag"')
     await fb.put_object("bucket", "key", b"", if_none_match="*", tagging={"a": "b"}, storage_class="GLACIER")
     await fb.put_object("bucket", "key", b"", cache_control="no-cache", headers=StorageHeaders(acl="private"))
     await fb.put_object("bucket", "key", b"", if_none_match="etag")  # type: ignore[arg-type]  # only "*"
