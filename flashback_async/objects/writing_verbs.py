@@ -179,6 +179,8 @@ class WritingVerbs(ReadingVerbs):
     ) -> ObjectInfo:
         """Copy one object within the store, with its metadata; no byte comes here.
 
+        Its checksum is part of that: a copy that replaces the metadata has none.
+
         Args:
             bucket: bucket of the source.
             source_key: key of the source.
