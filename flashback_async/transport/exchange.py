@@ -14,6 +14,7 @@ from flashback_async.transport.outcomes import outcome_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flashback_async.config import FlashbackSettings
     from flashback_async.routing import Attempt, Router
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.monitor import Monitor
@@ -28,6 +29,15 @@ class Timeouts:
     pool: float
     first_byte: float
     stall: float
+
+    @classmethod
+    def of(cls, settings: FlashbackSettings) -> Self:
+        """Those of a client."""
+        return cls(
+            pool=settings.pool_timeout,
+            first_byte=settings.first_byte_timeout,
+            stall=settings.stall_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ SHORTEST_WAIT = 0.001
 
 # A listing is not among them: it takes longer than most reads, and would be late as a matter of course.
 _HEDGEABLE = frozenset({"GetObject", "HeadObject"})
+# What leaves another object, or none, under a key. A part or a tag does not: who took it may lack the object.
+_REPLACES = frozenset({"CompleteMultipartUpload", "CopyObject", "DeleteObject", "PutObject"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,14 @@ class Operation:
     def is_hedgeable(self) -> bool:
         """Whether a second attempt may run beside one that is late."""
         return self.name in _HEDGEABLE
+
+    def replaced_keys(self) -> list[str]:
+        """The keys under which there is another object than before, or none, once it was carried out."""
+        if self.key is not None:
+            return [self.key] if self.name in _REPLACES else []
+        doomed = self.parameters.get("Delete")
+        rows = doomed.get("Objects") if self.name == "DeleteObjects" and isinstance(doomed, dict) else None
+        return [row["Key"] for row in rows or ()]
 
 
 @dataclass(frozen=True, slots=True)
