@@ -40,8 +40,8 @@ class Router:
         policy: the numbers.
         random: returns floats in [0, 1); decides between equals and jitters.
 
-    Times are seconds of one monotonic clock. Methods may be called from any thread; none blocks, and none
-    raises for a state of the world except `NoEndpointAvailableError`.
+    Times are seconds of one monotonic clock. Any thread may call; none blocks, none raises for a state of the
+    world except `NoEndpointAvailableError`.
     """
 
     def __init__(self, *, policy: RoutingPolicy | None = None, random: Callable[[], float]) -> None:
@@ -177,12 +177,9 @@ class Router:
             failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
             self._hedges.learn(attempt, outcome, now, first_byte, at_least)
-            is_429 = outcome is Outcome.THROTTLED
-            if (
-                is_429
-                and record.limiter.throttled(attempt.started, now, retry_after)
-                and self._table.holds(record)
-            ):
+            is_429, started = outcome is Outcome.THROTTLED, attempt.started
+            is_new = is_429 and record.limiter.throttled(started, now, retry_after)
+            if is_new and self._table.holds(record):
                 self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
                 said = Outcome.CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
@@ -194,8 +191,7 @@ class Router:
             if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
                 breaker, before = attempt.record.breaker, attempt.record.breaker.generation
                 self._record(attempt.record, attempt.permit, Outcome.SUCCESS, now)
-                if breaker.generation != before:
-                    # The rest of the body belongs to the generation that the trial began.
+                if breaker.generation != before:  # The rest belongs to the generation that the trial began.
                     attempt.permit = breaker.permit(now)
 
     def finish(
