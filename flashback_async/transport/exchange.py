@@ -180,7 +180,11 @@ class Exchange:
         operation, deadline, clock = self.operation, self.journey.deadline, self._means.clock
         timeouts = self._means.timeouts
         in_slices = operation.upload is not None and operation.upload.in_slices
-        first_byte = timeouts.first_byte if operation.patience is None else operation.patience
+        first_byte = timeouts.first_byte
+        if operation.patience:
+            first_byte += min(
+                operation.patience, max(0.0, deadline.remaining(clock()) - 2 * timeouts.first_byte)
+            )
         patience = timeouts.stall if in_slices else first_byte
         sent = self._sent = clock()
         timer = asyncio.timeout_at(deadline.within(patience, now=sent))
