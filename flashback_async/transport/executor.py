@@ -94,11 +94,6 @@ class Executor:
         self._hedging = Hedging(self._means, on_trouble=self._trouble) if hedging else None
         self._writes = RecentWrites(read_your_writes) if read_your_writes > 0 else None
 
-    @property
-    def first_byte_timeout(self) -> float:
-        """Seconds to the headers of an answer, for operations that ask for no other patience."""
-        return self._timeouts.first_byte
-
     async def call(self, operation: Operation, journey: Journey) -> Answered:
         """Run an operation whose answer is read whole.
 
