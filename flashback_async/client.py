@@ -268,17 +268,14 @@ class FlashbackClient(Verbs, EndpointVerbs):
             router,
             pool,
             monitor,
-            timeouts=Timeouts(
-                pool=settings.pool_timeout,
-                first_byte=settings.first_byte_timeout,
-                stall=settings.stall_timeout,
-            ),
+            timeouts=Timeouts.of(settings),
             clock=loop.time,
             sleep=asyncio.sleep,
             on_trouble=discovery.request_refresh,
             on_bucket=discovery.want_bucket,
             lag=lag,
             hedging=settings.hedging,
+            read_your_writes=settings.read_your_writes,
         )
         runner = Runner.of(settings, executor, monitor)
         s3 = await pool.facade(router, RoutedCalls(runner, self._here))

@@ -144,6 +144,9 @@ class FlashbackSettings(BaseModel):
         discovery_interval, discovery_timeout: seconds between discoveries (10 % jitter), and for one.
         probes, hedging: measure the round trip to idle endpoints; let another one race a late read.
         read_slo: first byte of a read that is good enough; endpoints within it share the reads.
+        read_your_writes: seconds for which reads of a key (not listings) prefer the endpoint that took this
+            client's last write or deletion of it: others may front repositories that are mirrored later. A
+            preference, no guarantee: an endpoint that fails, or whose breaker is open, is left. 0: none.
     """
 
     model_config = ConfigDict(
@@ -193,6 +196,7 @@ class FlashbackSettings(BaseModel):
     probes: bool = True
     hedging: bool = False
     read_slo: Seconds | None = None
+    read_your_writes: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
 
     if not TYPE_CHECKING:  # the model's own signature stays visible to type checkers
 

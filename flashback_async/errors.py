@@ -47,7 +47,7 @@ class FlashbackError(Exception):
         retry_after: seconds to wait before trying again, where somebody told us.
     """
 
-    is_retry_safe: ClassVar[bool | None] = None
+    is_retry_safe: bool | None = None
     is_endpoint_fault: bool = False
     is_throttling: ClassVar[bool] = False
     retry_after: float | None = None

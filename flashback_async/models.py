@@ -234,6 +234,8 @@ class ClientStats:
         hedges: attempts sent beside one that was late (`hedging`).
         hedges_won: hedges whose answer was the one that counted.
         resumed: bodies that went on from another endpoint in mid-stream.
+        lost_uploads: multipart uploads that may be open and cost storage: the answers to their creation were
+            lost, and with them their ids. A lifecycle rule with AbortIncompleteMultipartUpload removes them.
         bytes_read: body bytes handed to callers.
         bytes_written: body bytes of successful puts.
         leases: leases held now, whether by operations, bodies or `lease_endpoint`.
@@ -258,6 +260,7 @@ class ClientStats:
     hedges: int = 0
     hedges_won: int = 0
     resumed: int = 0
+    lost_uploads: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     leases: int = 0

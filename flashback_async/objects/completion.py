@@ -41,7 +41,7 @@ class Expected(NamedTuple):
             whole: the ETag that it has at stores that compute it as that of a simple put.
             parameters: of the write, in boto's names.
         """
-        return cls(size, frozenset({_etag_of(parts), whole}) - {None}, mark_of(parameters))
+        return cls(size, frozenset({etag_of(parts), whole}) - {None}, mark_of(parameters))
 
     @property
     def is_recognisable(self) -> bool:
@@ -54,7 +54,7 @@ class Expected(NamedTuple):
         return is_ours and number(fields, "ContentLength") == self.size
 
 
-def _etag_of(parts: Sequence[str]) -> str | None:
+def etag_of(parts: Sequence[str]) -> str | None:
     """The ETag that S3 gives an object of these parts; None where theirs are not MD5."""
     try:
         digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in parts)

@@ -24,9 +24,10 @@ from flashback_async.errors import (
 )
 from flashback_async.objects.completion import Expected, Written
 from flashback_async.objects.info import text
+from flashback_async.objects.lost_answers import created
 from flashback_async.objects.shielding import finished
 from flashback_async.routing import OperationKind
-from flashback_async.transport.operation import Deadline, Operation
+from flashback_async.transport.operation import Deadline, Operation, work_of
 from flashback_async.transport.upload import Upload
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ logger = logging.getLogger("flashback_async")
 
 # Seconds that an abort may take at a node, and a creation whose caller has gone.
 FAREWELL = 7.5
-# Bytes per second at which a store puts an object together, at least; rclone copies every byte.
-_ASSEMBLY_RATE = 32 * 1_024 * 1_024
 # Conditions hold for the object, which exists from its completion on.
 _OF_COMPLETION = frozenset({"IfMatch", "IfNoneMatch"})
 
@@ -155,7 +154,7 @@ class MultipartUpload:
         operation = self._operation(
             "CompleteMultipartUpload",
             {"MultipartUpload": {"Parts": listed}, **conditions},
-            patience=self._runner.executor.first_byte_timeout + self._size / _ASSEMBLY_RATE,
+            patience=work_of(self._size),
         )
         expected = Expected.of(self._size, etags, whole, self._asked.parameters)
         try:
@@ -221,7 +220,7 @@ class MultipartUpload:
         *,
         upload: Upload | None = None,
         size: int | None = None,
-        patience: float | None = None,
+        patience: float = 0.0,
     ) -> Operation:
         return Operation(
             name,
@@ -270,6 +269,8 @@ async def _call(
     moments = [moment for moment in (journey.deadline.at, asked.deadline.at) if moment is not None]
     journey.deadline = Deadline(min(moments, default=None))
     journey.tried.update(tried)
+    if operation.name == "CreateMultipartUpload":
+        return await created(runner, operation, journey)
     return await runner.executor.call(operation, journey)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flashback_async.objects.answer_stream import AnswerStream
+from flashback_async.objects.lost_answers import completed, created
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from flashback_async.objects.runner import Runner
     from flashback_async.transport.executor import Answered
     from flashback_async.transport.operation import Operation
+
+# Whose lost answers leave something behind.
+_LOOKED_AFTER: Final = {"CompleteMultipartUpload": completed, "CreateMultipartUpload": created}
 
 
 class RoutedCalls:
@@ -38,7 +42,11 @@ class RoutedCalls:
         is_transfer = operation.upload is not None and operation.upload.in_slices
         journey = runner.journey(timeout=None, endpoint=pin, retry=True, streamed=is_transfer)
         async with runner.running(operation, journey.deadline):
-            answered = await runner.executor.call(operation, journey)
+            run = _LOOKED_AFTER.get(operation.name)
+            if run is None:
+                answered = await runner.executor.call(operation, journey)
+            else:
+                answered = await run(runner, operation, journey)
         if operation.upload is not None:
             runner.monitor.bytes_written += operation.upload.size
         return answered

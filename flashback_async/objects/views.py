@@ -54,6 +54,7 @@ def client_stats(
         hedges=monitor.hedges,
         hedges_won=monitor.hedges_won,
         resumed=monitor.resumed,
+        lost_uploads=monitor.lost_uploads,
         bytes_read=monitor.bytes_read,
         bytes_written=monitor.bytes_written,
         leases=leases,

@@ -17,7 +17,7 @@ from flashback_async.objects.names import checked_bucket, checked_key
 from flashback_async.objects.reading_verbs import ReadingVerbs
 from flashback_async.objects.writing import write_object
 from flashback_async.routing import OperationKind
-from flashback_async.transport.operation import Operation
+from flashback_async.transport.operation import Operation, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -230,7 +230,14 @@ class WritingVerbs(ReadingVerbs):
         }
         if source_if_match is not None:
             parameters["CopySourceIfMatch"] = checked_header(source_if_match, what="source_if_match")
-        operation = Operation("CopyObject", OperationKind.WRITE, target, checked_key(key), parameters)
+        operation = Operation(
+            "CopyObject",
+            OperationKind.WRITE,
+            target,
+            checked_key(key),
+            parameters,
+            patience=work_of(None),
+        )
         await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
         return await self.head_object(target, key, timeout=timeout, endpoint=endpoint, retry=retry)
 
@@ -246,7 +253,14 @@ class WritingVerbs(ReadingVerbs):
     ) -> ObjectInfo:
         """Copy an object that was listed; what the listing and the answer tell is not asked for again."""
         parameters = {"CopySource": {"Bucket": source.bucket, "Key": source.key}}
-        operation = Operation("CopyObject", OperationKind.WRITE, bucket, checked_key(key), parameters)
+        operation = Operation(
+            "CopyObject",
+            OperationKind.WRITE,
+            bucket,
+            checked_key(key),
+            parameters,
+            patience=work_of(source.size),
+        )
         answered = await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
         told = answered.fields.get("CopyObjectResult")
         fields = told if isinstance(told, dict) else {}

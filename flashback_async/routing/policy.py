@@ -63,6 +63,8 @@ class RoutingPolicy:
         calm_time: a retry prefers endpoints that answered no 429 for so long: clients that share an address
             share a limit, and cannot see what the others take of it.
         retry_after_limit: longest Retry-After that is believed.
+        preference_wait: longest wait for the rate limit of an endpoint that is preferred; a node that allows
+            10 requests/s has a token within a tenth of it, and one that asks to stay away has none.
         attempts: attempts per operation.
         backoff: delay before the second hop, doubled each time, with full jitter; the first hop goes to
             another endpoint and needs none (botocore standard).
@@ -120,6 +122,7 @@ class RoutingPolicy:
     limiter_minimum: float = 0.5
     calm_time: float = 30.0
     retry_after_limit: float = 300.0
+    preference_wait: float = 1.0
     attempts: int = 3
     backoff: float = 0.05
     backoff_limit: float = 20.0

@@ -40,8 +40,8 @@ class Router:
         policy: the numbers.
         random: returns floats in [0, 1); decides between equals and jitters.
 
-    Times are seconds of one monotonic clock. Methods may be called from any thread; none blocks, and none
-    raises for a state of the world except `NoEndpointAvailableError`.
+    Times are seconds of one monotonic clock. Any thread may call; none blocks, none raises for a state of the
+    world except `NoEndpointAvailableError`.
     """
 
     def __init__(self, *, policy: RoutingPolicy | None = None, random: Callable[[], float]) -> None:
@@ -85,6 +85,7 @@ class Router:
         *,
         now: float,
         only: str | None = None,
+        prefer: str | None = None,
     ) -> Attempt | Wait:
         """Pick an endpoint and take its permit, in one step.
 
@@ -95,6 +96,7 @@ class Router:
             size: bytes of the body, where known.
             now: seconds.
             only: id of the one endpoint to use (a pinned call); breakers do not stop it, rate limits do.
+            prefer: id of the one to use, whether tried or not, if it is at its best; see `Table.preferred`.
 
         Returns:
             An attempt, which must be settled; or the advice to wait, which consumed nothing.
@@ -103,11 +105,12 @@ class Router:
             NoEndpointAvailableError: the table is empty, or `only` is not in it.
         """
         with self._lock:
-            if only is None:
+            found = None if only is None else self._table.only(only, now)
+            if prefer is not None and found is None:
+                found = self._table.preferred(prefer, bucket, now, self.policy)
+            if found is None:
                 lineup = self._lineups.of(self._table, bucket, kind, now)
                 found = lineup.pick(tried, size, now=now, random=self._random)
-            else:
-                found = self._table.only(only, now)
             return found if isinstance(found, Wait) else self._enter(found, bucket, kind, size, now)
 
     def hedge_delay(self, attempt: Attempt, *, now: float) -> float | None:
@@ -174,10 +177,10 @@ class Router:
             failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
             self._hedges.learn(attempt, outcome, now, first_byte, at_least)
-            if outcome is Outcome.THROTTLED:
-                is_new = record.limiter.throttled(attempt.started, now, retry_after)
-                if is_new and self._table.holds(record):
-                    self._journal.rate_learned(record, retry_after)
+            is_429, started = outcome is Outcome.THROTTLED, attempt.started
+            is_new = is_429 and record.limiter.throttled(started, now, retry_after)
+            if is_new and self._table.holds(record):
+                self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
                 said = Outcome.CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
                 self._record(record, attempt.permit, said, now)
@@ -186,11 +189,9 @@ class Router:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
         with self._lock:
             if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
-                breaker = attempt.record.breaker
-                generation = breaker.generation
+                breaker, before = attempt.record.breaker, attempt.record.breaker.generation
                 self._record(attempt.record, attempt.permit, Outcome.SUCCESS, now)
-                if breaker.generation != generation:
-                    # The rest of the body belongs to the generation that the trial began.
+                if breaker.generation != before:  # The rest belongs to the generation that the trial began.
                     attempt.permit = breaker.permit(now)
 
     def finish(
@@ -200,8 +201,7 @@ class Router:
 
         Args:
             attempt: from `acquire`, settled.
-            outcome: SUCCESS for a complete body; ENDPOINT_FAULT for a stall, reset or truncation; CANCELLED
-                for one that was left early.
+            outcome: SUCCESS: complete; ENDPOINT_FAULT: a stall, reset or truncation; CANCELLED: left early.
             now: seconds.
             bytes_moved: bytes of the body that arrived.
             seconds: what they took.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flashback_async.errors import NoEndpointAvailableError
 from flashback_async.routing import catalog
 from flashback_async.routing.attempt import Wait
+from flashback_async.routing.breaker import BreakerState
 from flashback_async.routing.events import EndpointJoined, EndpointLeft
 from flashback_async.routing.record import EndpointRecord
 
@@ -90,4 +91,23 @@ class Table:
                 detail={endpoint_id: "not in the table"},
             )
         wait = record.limiter.wait(now)
+        return Wait(wait) if wait > 0 else record
+
+    def preferred(
+        self, endpoint_id: str, bucket: str | None, now: float, policy: RoutingPolicy
+    ) -> EndpointRecord | Wait | None:
+        """That record, or how long its rate limit has a request wait; None: it is not to be used now.
+
+        It is while it is known and serves the bucket, its breaker is closed, and the wait is a short one.
+        """
+        record = self.records.get(endpoint_id)
+        if (
+            record is None
+            or not record.report.serves(bucket)
+            or record.breaker.state is not BreakerState.CLOSED
+        ):
+            return None
+        wait = record.limiter.wait(now)
+        if wait > policy.preference_wait:
+            return None
         return Wait(wait) if wait > 0 else record

@@ -11,6 +11,7 @@ from flashback_async.routing import Endpoint
 from flashback_async.testing.multipart import OpenUploads
 from flashback_async.testing.script import Break, Dialect, Fault, Request, Step, refusal
 from flashback_async.testing.service import serve
+from flashback_async.transport.outcomes import unsent
 from flashback_async.transport.s3_call import Progress, S3Answer
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ class ScriptedEndpoint:
         await asyncio.sleep(step.after)
         if step.fault is Fault.SILENT:
             await _never()
+        if step.fault is Fault.REFUSED:
+            raise unsent(_EXCUSES[step.fault].format(self.endpoint.id))
         if step.fault is not None:
             raise EndpointConnectError(_EXCUSES[step.fault].format(self.endpoint.id))
         if step.status is not None:

@@ -15,6 +15,7 @@ from flashback_async.transport.outcomes import outcome_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flashback_async.config import FlashbackSettings
     from flashback_async.routing import Attempt, Router
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.monitor import Monitor
@@ -29,6 +30,15 @@ class Timeouts:
     pool: float
     first_byte: float
     stall: float
+
+    @classmethod
+    def of(cls, settings: FlashbackSettings) -> Self:
+        """Those of a client."""
+        return cls(
+            pool=settings.pool_timeout,
+            first_byte=settings.first_byte_timeout,
+            stall=settings.stall_timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +183,11 @@ class Exchange:
         operation, deadline, clock = self.operation, self.journey.deadline, self._means.clock
         timeouts = self._means.timeouts
         in_slices = operation.upload is not None and operation.upload.in_slices
-        first_byte = timeouts.first_byte if operation.patience is None else operation.patience
+        first_byte = timeouts.first_byte
+        if operation.patience:
+            first_byte += min(
+                operation.patience, max(0.0, deadline.remaining(clock()) - 2 * timeouts.first_byte)
+            )
         patience = timeouts.stall if in_slices else first_byte
         sent = self._sent = clock()
         alarm = Alarm(asyncio.get_running_loop(), deadline.within(patience, now=sent))

@@ -19,7 +19,8 @@ from flashback_async.errors import (
     ServiceError,
     ThrottledError,
 )
-from flashback_async.routing import Wait
+from flashback_async.routing import OperationKind, Wait
+from flashback_async.routing.recent_writes import RecentWrites
 from flashback_async.transport.body import LeasedBody
 from flashback_async.transport.exchange import Exchange, Means
 from flashback_async.transport.hedging import Hedging
@@ -61,6 +62,7 @@ class Executor:
         on_bucket: told the bucket of every operation, so that discovery asks for its figures.
         lag: watches the loop; None: nobody does, and no lag is known.
         hedging: whether a late read may be raced by a second attempt.
+        read_your_writes: seconds for which the reads of a key prefer the endpoint that took its last write.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Executor:
         on_bucket: Callable[[str], None],
         lag: LoopLag | None = None,
         hedging: bool = False,
+        read_your_writes: float = 0.0,
     ) -> None:
         self.clock = clock
         self._router = router
@@ -89,11 +92,7 @@ class Executor:
             router=router, leases=leases, monitor=monitor, timeouts=timeouts, clock=clock, lag=lag
         )
         self._hedging = Hedging(self._means, on_trouble=self._trouble) if hedging else None
-
-    @property
-    def first_byte_timeout(self) -> float:
-        """Seconds to the headers of an answer, for operations that ask for no other patience."""
-        return self._timeouts.first_byte
+        self._writes = RecentWrites(read_your_writes) if read_your_writes > 0 else None
 
     async def call(self, operation: Operation, journey: Journey) -> Answered:
         """Run an operation whose answer is read whole.
@@ -189,15 +188,19 @@ class Executor:
         if operation.bucket is not None:
             self._on_bucket(operation.bucket)
         while True:
-            attempt = await self._admitted(operation, journey)
+            holder = None if self._writes is None else self._holder(self._writes, operation, journey)
+            attempt = await self._admitted(operation, journey, holder)
             exchange = Exchange(self._means, attempt, operation, journey)
             try:
-                exchange = await self._run(exchange)
+                # A hedge would be answered by one of those that may not have it yet.
+                exchange = await (exchange.run() if holder is not None else self._run(exchange))
             except OperationError as error:
                 await self.recover(operation, journey, error)
             else:
                 self._router.refund_retry(journey.paid or 1)
                 journey.paid = 0
+                if self._writes is not None and operation.kind is OperationKind.WRITE:
+                    self._note(self._writes, operation, exchange.attempt.endpoint.id)
                 return exchange
 
     async def _run(self, exchange: Exchange) -> Exchange:
@@ -206,7 +209,18 @@ class Executor:
             return await exchange.run()
         return await self._hedging.race(exchange, delay)
 
-    async def _admitted(self, operation: Operation, journey: Journey) -> Attempt:
+    def _holder(self, writes: RecentWrites, operation: Operation, journey: Journey) -> str | None:
+        """The endpoint to prefer, for it took the last write. If it fails, the last attempt is for others."""
+        if operation.kind is not OperationKind.READ or operation.bucket is None or operation.key is None:
+            return None
+        holder = writes.holder(operation.bucket, operation.key, now=self.clock())
+        return None if holder in journey.tried and journey.attempts_left <= 1 else holder
+
+    def _note(self, writes: RecentWrites, operation: Operation, endpoint_id: str) -> None:
+        for key in operation.replaced_keys() if operation.bucket is not None else ():
+            writes.note(operation.bucket or "", key, endpoint_id, now=self.clock())
+
+    async def _admitted(self, operation: Operation, journey: Journey, holder: str | None) -> Attempt:
         """An endpoint, now or as soon as a rate limit lets one have the request."""
         while True:
             now = self.clock()
@@ -214,7 +228,13 @@ class Executor:
             if remaining <= 0:
                 raise self._final(DeadlineExceededError("no time left"), operation, journey)
             choice = self._router.acquire(
-                operation.bucket, operation.kind, journey.tried, operation.size, now=now, only=journey.pin
+                operation.bucket,
+                operation.kind,
+                journey.tried,
+                operation.size,
+                now=now,
+                only=journey.pin,
+                prefer=holder,
             )
             if not isinstance(choice, Wait):
                 return choice

@@ -27,6 +27,7 @@ class Monitor:
         hedges: attempts sent beside one that was late.
         hedges_won: hedges whose answer was the one that counted.
         resumed: bodies that went on elsewhere.
+        lost_uploads: multipart uploads that may be open, and whose ids nobody knows.
         bytes_read: body bytes handed on.
         bytes_written: body bytes of successful uploads.
     """
@@ -42,6 +43,7 @@ class Monitor:
         self.hedges = 0
         self.hedges_won = 0
         self.resumed = 0
+        self.lost_uploads = 0
         self.bytes_read = 0
         self.bytes_written = 0
 

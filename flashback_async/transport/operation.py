@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import FailedAttempt
+from flashback_async.transport.outcomes import may_have_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
 # the clock has moved, and would be waited for again and again.
 SHORTEST_WAIT = 0.001
 
+# Bytes per second at which a store copies, or puts parts together, at least; rclone moves every byte.
+_STORE_RATE = 32 * 1_024 * 1_024
+# Bytes that one CopyObject moves at most: S3's rule.
+_MOST_COPIED = 5 * 1_024**3
+
 # A listing is not among them: it takes longer than most reads, and would be late as a matter of course.
 _HEDGEABLE = frozenset({"GetObject", "HeadObject"})
+# What leaves another object, or none, under a key. A part or a tag does not: who took it may lack the object.
+_REPLACES = frozenset({"CompleteMultipartUpload", "CopyObject", "DeleteObject", "PutObject"})
 
 
 @dataclass(slots=True)
@@ -35,8 +43,9 @@ class Operation:
         upload: the body to send, None where there is none.
         streamed: whether the answer's body is handed on unread.
         size: bytes of the body that moves, where known; weighs in the pick from 1 MiB on.
-        patience: seconds to the first byte of the answer, where the store has more to do for it than usual;
-            None: the client's first-byte timeout.
+        patience: seconds to the first byte of the answer beyond the client's first-byte timeout, where the
+            store has more to do for it than usual; see `work_of`. A deadline cuts it short so far that
+            another attempt has its first byte.
     """
 
     name: str
@@ -47,7 +56,7 @@ class Operation:
     upload: Upload | None = None
     streamed: bool = False
     size: int | None = None
-    patience: float | None = None
+    patience: float = 0.0
 
     @property
     def is_replayable(self) -> bool:
@@ -58,6 +67,19 @@ class Operation:
     def is_hedgeable(self) -> bool:
         """Whether a second attempt may run beside one that is late."""
         return self.name in _HEDGEABLE
+
+    def replaced_keys(self) -> list[str]:
+        """The keys under which there is another object than before, or none, once it was carried out."""
+        if self.key is not None:
+            return [self.key] if self.name in _REPLACES else []
+        doomed = self.parameters.get("Delete")
+        rows = doomed.get("Objects") if self.name == "DeleteObjects" and isinstance(doomed, dict) else None
+        return [row["Key"] for row in rows or ()]
+
+
+def work_of(size: int | None) -> float:
+    """Seconds that a store may work by itself on an object of so many bytes; None: nobody knows how many."""
+    return (_MOST_COPIED if size is None else size) / _STORE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +121,7 @@ class Journey:
         hops: failures that the next delay counts.
         paid: what its retries have taken from the shared budget.
         sent: attempts made.
+        unanswered: ids of endpoints, one per attempt, that may have carried it out and lost the answer.
     """
 
     deadline: Deadline
@@ -110,12 +133,15 @@ class Journey:
     hops: int = 0
     paid: int = 0
     sent: int = 0
+    unanswered: list[str] = field(default_factory=list)
 
     def note(self, error: OperationError, endpoint_id: str, elapsed: float) -> None:
         """An attempt, or the body of its answer, failed after `elapsed` seconds."""
         error.endpoint = error.endpoint or endpoint_id
         self.failures.append(FailedAttempt(endpoint_id, elapsed, f"{type(error).__name__}: {error.reason}"))
         self.tried.add(endpoint_id)
+        if may_have_run(error):
+            self.unanswered.append(endpoint_id)
 
     def renew(self, attempts: int, *, hops: bool) -> None:
         """There was progress: what fails from here on is new. `hops`: the delays go on growing."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flashback_async.errors import (
     EndpointConnectError,
+    EndpointError,
+    EndpointServerError,
     EndpointTimeoutError,
     IntegrityError,
     OperationError,
@@ -24,6 +28,20 @@ def outcome_of(error: OperationError) -> Outcome:
 def may_go_elsewhere(error: OperationError) -> bool:
     """Whether another attempt may do better: also after a timeout that says nothing of the endpoint."""
     return outcome_of(error).is_retriable or isinstance(error, EndpointTimeoutError)
+
+
+def may_have_run(error: OperationError) -> bool:
+    """Whether an endpoint may have carried out what it failed to answer. 503 says that it did not."""
+    if isinstance(error, EndpointServerError):
+        return error.status != HTTPStatus.SERVICE_UNAVAILABLE
+    return isinstance(error, EndpointError) and not error.is_retry_safe
+
+
+def unsent(reason: str) -> EndpointConnectError:
+    """The error where there was no connection, so that nothing was sent and nothing carried out."""
+    error = EndpointConnectError(reason)
+    error.is_retry_safe = True
+    return error
 
 
 def cause_of(error: OperationError) -> str:

@@ -14,7 +14,7 @@ from botocore.handlers import VALID_BUCKET
 
 from flashback_async.errors import FlashbackError, ServiceError
 from flashback_async.routing import OperationKind
-from flashback_async.transport.operation import Operation
+from flashback_async.transport.operation import Operation, work_of
 from flashback_async.transport.s3_body import Checksum, GuardedBody, Stream
 from flashback_async.transport.s3_model import Traits
 from flashback_async.transport.s3_refusals import broken_body, to_boto
@@ -228,6 +228,7 @@ async def _operation(traits: Traits, given: Mapping[str, Any]) -> Operation:
         upload=upload,
         streamed=traits.body_out is not None,
         size=None if upload is None else upload.size,
+        patience=work_of(None) if traits.takes_long else 0.0,
     )
 
 

@@ -23,6 +23,7 @@ from flashback_async.errors import (
     EndpointServerError,
     FlashbackError,
 )
+from flashback_async.transport.outcomes import unsent
 from flashback_async.transport.upload import UploadReader
 
 if TYPE_CHECKING:
@@ -175,9 +176,9 @@ class BotoHttpSession:
 def connect_error(error: BaseException, *, timeout: float | None = None) -> EndpointConnectError:
     """What a broken connection is called here, in words that name no header and no query."""
     if isinstance(error, aiohttp.ConnectionTimeoutError) and timeout is not None:
-        return EndpointConnectError(f"no connection within {timeout:g} s")
+        return unsent(f"no connection within {timeout:g} s")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return EndpointConnectError(f"cannot connect to {error.host}:{error.port}: {_why(error.os_error)}")
+        return unsent(f"cannot connect to {error.host}:{error.port}: {_why(error.os_error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return EndpointConnectError(f"the body broke off: {str(error).partition(chr(10))[0]}")
     if isinstance(error, aiohttp.ServerDisconnectedError):

@@ -30,6 +30,7 @@ class Traits:
         starts_upload: whether its answer names a new multipart upload.
         within_upload: whether it belongs to a multipart upload that exists.
         ends_upload: whether that upload exists no more after it.
+        takes_long: whether the store moves bytes for it by itself: it copies, or puts parts together.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Traits:
     starts_upload: bool
     within_upload: bool
     ends_upload: bool
+    takes_long: bool
 
     @classmethod
     def of(cls, model: OperationModel) -> Traits:
@@ -62,6 +64,7 @@ class Traits:
             starts_upload="UploadId" in told and not within_upload,
             within_upload=within_upload,
             ends_upload=within_upload and method in _ENDS_UPLOAD,
+            takes_long="CopySource" in given or (within_upload and method == "POST"),
         )
 
 

@@ -108,13 +108,15 @@ async def test_no_request_fails_while_keys_rotate(locksmith, running):
                     await fb.put_object("bucket", key, data)
                     assert (await fb.get_object("bucket", key)).body == data
                 done += 1
-                if done in {25, 75}:
+                if done in {15, 50}:
                     await locksmith.rotate()
 
         async with asyncio.TaskGroup() as group:
             for place in range(100):
                 group.create_task(some(place))
-        assert 3 <= locksmith.asked <= 6
+        # The last rotation may have come after the last of them.
+        await fb.put_object("bucket", "last", b"data")
+        assert 2 <= locksmith.asked <= 6
         assert dict(fb.stats().failovers) == failovers
         assert {view.failures for view in fb.nodes()} == {0}
         # moto cannot verify it, but it names the key.

@@ -60,6 +60,7 @@ def test_the_defaults_are_the_documented_numbers():
         "limiter_minimum": 0.5,
         "calm_time": 30.0,
         "retry_after_limit": 300.0,
+        "preference_wait": 1.0,
         "attempts": 3,
         "backoff": 0.05,
         "backoff_limit": 20.0,
