@@ -17,16 +17,18 @@ from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import ClientError
 
+from flashback_async.transport.request_head import request_head
 from flashback_async.transport.s3_answers import AnswerPlan
 from flashback_async.transport.s3_model import streamed_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import Self
 
     from botocore.model import OperationModel, Shape
 
     from flashback_async.transport.operation import Operation
+    from flashback_async.transport.sigv4 import Signer
 
 # Boto derives further headers from a customer's key, for itself and for the copied object.
 _DERIVED_FROM: Final = ("SSECustomer", "CopySourceSSECustomer")
@@ -70,11 +72,35 @@ class WireRequest(NamedTuple):
     headers: list[tuple[str, str]]
     unsigned: tuple[tuple[str, str], ...]
 
+    def signed_head(
+        self, signer: Signer, *, payload_hash: str, now: float, also: Collection[tuple[str, str]] = ()
+    ) -> bytes:
+        """All that goes before the body, from the request line to the empty line.
+
+        Args:
+            signer: of the key pair to use.
+            payload_hash: SHA-256 of the body in hex, or `UNSIGNED_PAYLOAD`.
+            now: seconds since 1970.
+            also: lower-case names and values of what is sent beside, unsigned.
+
+        Raises:
+            ConfigurationError: a parameter holds what cannot be sent, such as a line break.
+        """
+        method, host, path, query, headers, unsigned = self
+        try:
+            signed = signer.headers(
+                method, host, path, query, headers=headers, payload_hash=payload_hash, now=now
+            )
+        except UnicodeEncodeError:
+            signed = []  # refused below, by name
+        target = f"{path}?{query}" if query else path
+        return request_head(method, target, host, [*headers, *signed, *unsigned, *also])
+
 
 class Place:
     """Where an endpoint's buckets are: in the path, or in front of the host."""
 
-    __slots__ = ("_host", "_virtual")
+    __slots__ = ("_host", "_is_address", "_virtual")
 
     def __init__(self, url: str, *, addressing: str = "path") -> None:
         """`url`: `scheme://host[:port]`, as `checked_url` returns it."""
@@ -82,23 +108,25 @@ class Place:
         default = {"http": 80, "https": 443}.get(parts.scheme)
         host = parts.netloc.lower()
         self._host = host.removesuffix(f":{default}") if parts.port == default else host
-        self._virtual = addressing == "virtual" and not _is_address(parts.hostname or "")
+        self._virtual = addressing == "virtual"
+        self._is_address = _is_address(parts.hostname or "")
 
     def of(self, bucket: str) -> tuple[str, str]:
         """Host, and the path before the key."""
         if not _BUCKET.fullmatch(bucket) or _SPECIAL_BUCKET.fullmatch(bucket):
             raise _UncoveredError
-        if not self._virtual:
-            return self._host, f"/{bucket}"
-        if not _LABEL.fullmatch(bucket):
+        # Boto puts some other buckets before an address all the same; that is left to it.
+        if self._virtual and not _LABEL.fullmatch(bucket):
             raise _UncoveredError
+        if not self._virtual or self._is_address:
+            return self._host, f"/{bucket}"
         return f"{bucket}.{self._host}", ""
 
 
 class WirePlan:
     """One operation, from its parameters to a request; its `answer` is the way back."""
 
-    __slots__ = ("_body", "_has_key", "_headers", "_length", "_maps", "_method", "_query", "_required",
+    __slots__ = ("_body", "_has_key", "_headers", "_maps", "_method", "_query", "_required",
                  "_template_query", "answer")  # fmt: skip
 
     def __init__(self, model: OperationModel, template: re.Match[str], answer: AnswerPlan) -> None:
@@ -112,7 +140,6 @@ class WirePlan:
         self._query: dict[str, tuple[str, Callable[[object], str]]] = {}
         self._maps: dict[str, str] = {}
         # The length is the upload's.
-        self._length = "ContentLength" in model.input_shape.members
         left_out = {model.http_checksum.get(switch) for switch in _CHECKSUM_SWITCHES} | {"ContentLength"}
         for name, shape in model.input_shape.members.items():
             if name in left_out or name.startswith(_DERIVED_FROM):
@@ -142,6 +169,8 @@ class WirePlan:
         if template is None or answer is None:
             return None
         streamed = streamed_input(model)
+        if streamed is not None and "ContentLength" not in model.input_shape.members:
+            return None
         if any(
             name != streamed and shape.serialization.get("location") not in _IN_HEAD
             for name, shape in model.input_shape.members.items()
@@ -163,12 +192,9 @@ class WirePlan:
         if operation.upload is not None:
             if self._body is None:
                 return None
-            length = ("content-length", str(operation.upload.size))
-            if self._length:
-                headers.append(length)
-                unsigned = _UNSIGNED
-            else:
-                unsigned = (*_UNSIGNED, length)
+            # Signed, for boto takes it as a parameter.
+            headers.append(("content-length", str(operation.upload.size)))
+            unsigned = _UNSIGNED
         return WireRequest(self._method, host, path, query, headers, unsigned)
 
     def _path(self, operation: Operation, place: Place) -> tuple[str, str]:
