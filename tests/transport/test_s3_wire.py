@@ -172,7 +172,7 @@ def imagined(*, given=None, told=None, **operation) -> WirePlan | None:
     """The plan of an operation that S3 does not have, with these members."""
     shapes = {
         "Text": {"type": "string"}, "Json": {"type": "string", "jsonvalue": True}, "Blob": {"type": "blob"},
-        "Stream": {"type": "blob", "streaming": True}, "Float": {"type": "float"},
+        "Stream": {"type": "blob", "streaming": True}, "Float": {"type": "float"}, "Pair": {"type": "string", "min": 2},
         "Map": {"type": "map", "key": {"shape": "Text"}, "value": {"shape": "Text"}},
         "Bucket": {"type": "string"},
     }  # fmt: skip
@@ -217,8 +217,8 @@ def test_what_s3_may_learn_one_day_stays_with_boto(traits):
     assert imagined(**traits) is None
 
 
-@pytest.mark.parametrize("shape", ["Json", "Float", "Blob"])
-def test_a_parameter_of_a_type_that_plans_do_not_know_stays_with_boto(shape):
+@pytest.mark.parametrize("shape", ["Json", "Float", "Blob", "Pair"])
+def test_a_parameter_that_plans_do_not_know_or_that_is_too_short_stays_with_boto(shape):
     """The operation has a plan, which passes on calls that give such a parameter."""
     plan = imagined(given={"A": in_header(shape), "B": in_header("Text", "X-B")})
     place = Place(URLS[0])
