@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel, Shape
 
 _UTC: Final = tzutc()
+# Years below 1000 are boto's to guess at.
 _HTTP_DATE: Final = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) "
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([1-9][0-9]{3}) "
     r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 )
 _MONTHS: Final = {
@@ -43,7 +44,7 @@ _SERVER_ERROR: Final = 500
 class AnswerPlan:
     """One operation's answers. Dates are boto's too: aware, in dateutil's UTC."""
 
-    __slots__ = ("_expires", "_from_code", "_members", "_model", "_parser", "_prefixes", "streams_body")
+    __slots__ = ("_expires", "_from_code", "_map", "_members", "_model", "_parser", "_prefix", "streams_body")
 
     def __init__(self, model: OperationModel, from_code: Callable[[str], type[ClientError]]) -> None:
         self._model = model
@@ -51,13 +52,13 @@ class AnswerPlan:
         self._parser = create_parser("rest-xml")
         self.streams_body: bool = model.has_streaming_output
         self._members: dict[str, tuple[str, Callable[[str], object] | None]] = {}
-        self._prefixes: dict[str, str] = {}
+        self._prefix = self._map = ""
         shape = model.output_shape
         members = shape.members if shape is not None else {}
         for name, member in members.items():
             told = member.serialization
             if told.get("location") == "headers":
-                self._prefixes[told.get("name", "").lower()] = name
+                self._prefix, self._map = told["name"].lower(), name
             elif told.get("location") == "header":
                 self._members[told.get("name", name).lower()] = (name, _CONVERSIONS[member.type_name])
         self._expires = self._members.pop("expires", None) is not None
@@ -75,7 +76,10 @@ class AnswerPlan:
         if model.has_event_stream_output:
             return None
         streamed = streamed_output(model)
-        covered = all(name == streamed or _is_covered(member) for name, member in members.items())
+        maps = [name for name, member in members.items() if member.serialization.get("location") == "headers"]
+        covered = len(maps) <= 1 and all(
+            name in {streamed, *maps} or _is_covered(member) for name, member in members.items()
+        )
         return cls(model, from_code) if covered else None
 
     def fields(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> dict[str, Any]:
@@ -103,21 +107,20 @@ class AnswerPlan:
         metadata["HTTPHeaders"] = told
         metadata["RetryAttempts"] = 0
         fields: dict[str, Any] = {"ResponseMetadata": metadata}
-        members = self._members
-        for name, value in told.items():
-            member = members.get(name)
-            if member is not None:
-                convert = member[1]
-                try:
-                    fields[member[0]] = value if convert is None else convert(value)
-                except (ValueError, OverflowError) as error:
-                    raise EndpointServerError(
-                        f"the answer is not S3's: {name} is {value!r:.80}", status=status
-                    ) from error
-        for prefix, field in self._prefixes.items():
-            fields[field] = {
-                name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)
+        if self._prefix:
+            fields[self._map] = {
+                name[len(self._prefix) :]: value
+                for name, value in told.items()
+                if name.startswith(self._prefix)
             }
+        members = self._members
+        try:
+            for name, value in told.items():
+                if name in members:
+                    member, convert = members[name]
+                    fields[member] = value if convert is None else convert(value)
+        except (ValueError, OverflowError, RuntimeError) as error:
+            raise EndpointServerError(f"the answer is not S3's: {error!s:.80}", status=status) from error
         if self._expires and "expires" in told:
             self._add_expires(fields, told)
         return fields
@@ -197,6 +200,4 @@ _CONVERSIONS: Final[dict[str, Callable[[str], object] | None]] = {
 
 def _is_covered(member: Shape) -> bool:
     told = member.serialization
-    if told.get("location") == "headers":
-        return True
     return told.get("location") == "header" and member.type_name in _CONVERSIONS and "jsonvalue" not in told

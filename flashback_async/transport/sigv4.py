@@ -76,14 +76,15 @@ class Signer:
         token = self._credentials.session_token
         if token:
             added.append(("x-amz-security-token", token))
-        signed = [("host", host), *added]
-        if headers:
-            signed += [line for line in headers if line[0] not in NOT_SIGNED]
-            signed.sort(key=_name)
-        added.append((
-            "authorization",
-            _authorization(moment, method, path, query, signed, payload_hash=payload_hash),
-        ))  # fmt: skip
+        if headers or token:
+            signed = [line for line in headers if line[0] not in NOT_SIGNED]
+            names, lines = _canonical([("host", host), *added, *signed])
+        else:
+            # Most requests; the general way takes a quarter longer.
+            names = "host;x-amz-content-sha256;x-amz-date"
+            lines = f"host:{host}\nx-amz-content-sha256:{payload_hash}\nx-amz-date:{moment.amz_date}"
+        request = f"{method}\n{path}\n{_sorted(query)}\n{lines}\n\n{names}\n{payload_hash}"
+        added.append(("authorization", _authorization(moment, request, names)))
         return added
 
     def authorization(
@@ -97,8 +98,9 @@ class Signer:
         now: float,
     ) -> str:
         """The `Authorization` header over exactly these headers, for services that want no more than that."""
-        lines = sorted(headers, key=_name)
-        return _authorization(self._at(now), method, path, query, lines, payload_hash=payload_hash)
+        names, lines = _canonical(headers)
+        request = f"{method}\n{path}\n{_sorted(query)}\n{lines}\n\n{names}\n{payload_hash}"
+        return _authorization(self._at(now), request, names)
 
     def _at(self, now: float) -> _Moment:
         second = int(now)
@@ -119,43 +121,23 @@ class Signer:
         return moment
 
 
-def _authorization(
-    moment: _Moment,
-    method: str,
-    path: str,
-    query: str,
-    headers: list[tuple[str, str]],
-    *,
-    payload_hash: str,
-) -> str:
-    """Over `headers`, which are sorted by name."""
-    names = [name for name, _ in headers]
-    if len(set(names)) != len(names):
-        headers = _joined(headers)
-        names = [name for name, _ in headers]
-    signed_names = ";".join(names)
-    # Blanks at the ends do not count, and several count as one.
-    lines = "\n".join([f"{name}:{' '.join(value.split())}" for name, value in headers])
-    request = f"{method}\n{path}\n{_sorted(query)}\n{lines}\n\n{signed_names}\n{payload_hash}"
+def _canonical(headers: Collection[tuple[str, str]]) -> tuple[str, str]:
+    """Names and lines of headers in order. Blanks at the ends do not count, and several count as one."""
+    values: dict[str, str] = {}
+    for name, value in headers:
+        trimmed = " ".join(value.split())
+        # A header that is sent several times is signed as one, in the order of sending.
+        values[name] = f"{values[name]},{trimmed}" if name in values else trimmed
+    names = sorted(values)
+    return ";".join(names), "\n".join([f"{name}:{values[name]}" for name in names])
+
+
+def _authorization(moment: _Moment, request: str, names: str) -> str:
+    """Over a request in the form that is signed."""
     hashed = sha256(request.encode()).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{moment.amz_date}\n{moment.scope}\n{hashed}"
     signature = hmac.digest(moment.key, to_sign.encode(), "sha256").hex()
-    return (
-        f"AWS4-HMAC-SHA256 Credential={moment.credential}, "
-        f"SignedHeaders={signed_names}, Signature={signature}"
-    )
-
-
-def _name(line: tuple[str, str]) -> str:
-    return line[0]
-
-
-def _joined(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A header that is sent several times is signed as one, in the order of sending."""
-    values: dict[str, list[str]] = {}
-    for name, value in headers:
-        values.setdefault(name, []).append(" ".join(value.split()))
-    return [(name, ",".join(parts)) for name, parts in values.items()]
+    return f"AWS4-HMAC-SHA256 Credential={moment.credential}, SignedHeaders={names}, Signature={signature}"
 
 
 def _sorted(query: str) -> str:
