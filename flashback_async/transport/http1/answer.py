@@ -206,8 +206,7 @@ class Answer:
     def received(self, data: memoryview, *, is_quiet: bool) -> None:
         """Bytes came behind the head, in memory that is used again. `is_quiet`: there are no more for now."""
         source = self._source
-        if source is None:
-            return
+        assert source is not None
         is_clean = True
         if self._chunks is not None:
             try:
@@ -273,8 +272,8 @@ class Answer:
     def _complete(self, *, is_clean: bool, is_quiet: bool) -> None:
         source, self._source = self._source, None
         self._is_complete = True
-        if source is not None:
-            source.answered(is_clean=is_clean, is_quiet=is_quiet)
+        assert source is not None
+        source.answered(is_clean=is_clean, is_quiet=is_quiet)
 
     def _fail(self, error: FlashbackError) -> None:
         if self._error is None:

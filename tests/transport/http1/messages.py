@@ -18,7 +18,7 @@ FRAMING_NAMES = {
     "keep-alive",
     "proxy-connection",
 }
-HEADERS = st.lists(st.tuples(TOKEN.filter(lambda name: name.lower() not in FRAMING_NAMES), VALUE), max_size=6)
+HEADERS = st.lists(st.tuples(TOKEN.filter(lambda name: name.lower() not in FRAMING_NAMES), VALUE), max_size=4)
 STATUS = st.sampled_from([200, 206, 404, 412, 500, 503, 599])
 INTERIM = st.lists(st.sampled_from([100, 102, 103, 199]), max_size=3)
 
@@ -49,7 +49,7 @@ def chunked(draw, body):
 @st.composite
 def answers(draw, framings=("length", "chunked", "close")):
     """A valid answer: (wire, status, headers, body, whether the connection can be used again)."""
-    status, headers, body = draw(STATUS), draw(HEADERS), draw(st.binary(max_size=200))
+    status, headers, body = draw(STATUS), draw(HEADERS), draw(st.binary(max_size=120))
     framing = draw(st.sampled_from(framings))
     version = draw(st.sampled_from(["1.1", "1.1", "1.1", "1.0"])) if framing != "chunked" else "1.1"
     is_reusable = framing != "close" and version == "1.1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,13 +14,17 @@ from flashback_async.transport.http1.landing import Landing
 from .messages import INTERIM, answers, cut, head, mutated, reference
 from .wire import GET, Line, rounds
 
-thorough = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=int(os.environ.get("HTTP1_EXAMPLES", "400")),
-    suppress_health_check=list(HealthCheck),
-)
+
+def examples(count):
+    return settings(
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=count,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 LANDINGS = st.sampled_from([7, 64, 333, 64 * 1_024])
 READERS = st.sampled_from(["read", "into 1", "into 5", "into 1000", "all"])
 GARBAGE = st.one_of(
@@ -74,7 +77,7 @@ async def outcome_of(line, segments, reader, *, expects_body=True, ends=True):
 
 
 @given(st.data())
-@thorough
+@examples(250)
 def test_every_valid_answer_is_read_as_it_was_meant(run, data):
     """Status, headers and body are those that were sent, however the bytes are cut and whoever reads them; and the
     connection is used again exactly where that is allowed.
@@ -100,11 +103,11 @@ def wire_ends_itself(headers):
 
 
 @given(st.data())
-@thorough
+@examples(80)
 def test_a_connection_that_is_used_again_keeps_its_answers_apart(run, data):
     """Answer after answer on one connection, each belongs to its own request."""
     wanted = data.draw(
-        st.lists(answers(framings=("length", "chunked")).filter(lambda each: each[4]), min_size=2, max_size=4)
+        st.lists(answers(framings=("length", "chunked")).filter(lambda each: each[4]), min_size=2, max_size=3)
     )
     cuts = [data.draw(cut(each[0])) for each in wanted]
     landing, reader = Landing(data.draw(LANDINGS)), data.draw(READERS)
@@ -120,7 +123,7 @@ def test_a_connection_that_is_used_again_keeps_its_answers_apart(run, data):
 
 
 @given(st.data())
-@thorough
+@examples(400)
 def test_damage_gives_the_right_body_or_an_error(run, data):
     """A damaged answer is refused, or says to us what it says to the reference."""
     wire = data.draw(mutated(data.draw(answers())[0]))
@@ -141,7 +144,7 @@ def test_damage_gives_the_right_body_or_an_error(run, data):
 
 
 @given(st.binary(max_size=300).map(lambda tail: b"HTTP/1.1 200" + tail) | st.binary(max_size=300), LANDINGS)
-@thorough
+@examples(1000)
 def test_noise_is_an_error(run, noise, landing):
     """Arbitrary bytes end in an error, or in what the reference makes of them."""
 
@@ -156,7 +159,7 @@ def test_noise_is_an_error(run, noise, landing):
 
 
 @given(st.data())
-@thorough
+@examples(250)
 def test_a_truncated_answer_is_never_taken_for_a_whole_one(run, data):
     """Cut anywhere before its end, an answer that announces its end is an error; what came before is handed out."""
     wire = data.draw(answers(framings=("length", "chunked")))[0]
@@ -172,7 +175,7 @@ def test_a_truncated_answer_is_never_taken_for_a_whole_one(run, data):
 
 
 @given(st.data())
-@thorough
+@examples(250)
 def test_what_comes_behind_an_answer_belongs_to_nobody(run, data):
     """Bytes behind the end, at once or later, spoil neither the body nor the next request: the connection goes."""
     wire, status, headers, body, _ = data.draw(answers(framings=("length", "chunked")))
@@ -192,7 +195,7 @@ def test_what_comes_behind_an_answer_belongs_to_nobody(run, data):
 
 
 @given(INTERIM, st.integers(0, 40), st.data())
-@thorough
+@examples(120)
 def test_interim_answers_are_skipped_but_not_for_ever(run, some, count, data):
     """Up to sixteen 1xx are skipped, in whatever cut; beyond, the answer is refused."""
     codes = (some or [100]) * count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 
@@ -140,6 +141,16 @@ async def test_idle_connections_are_closed_without_a_request():
         await until(lambda: pool.open == 0)
         await ask(pool)
         assert pool.open == 1
+        await until(lambda: pool.open == 0)
+
+
+async def test_each_idle_connection_has_its_own_time():
+    """One that was used meanwhile stays when the others are too old, and goes in its turn."""
+    async with talking(answering(OK, OK, OK), keepalive=0.2) as (_, pool):
+        await asyncio.gather(ask(pool), ask(pool))
+        await asyncio.sleep(0.1)
+        await ask(pool)
+        await until(lambda: pool.open == 1)
         await until(lambda: pool.open == 0)
 
 
@@ -347,3 +358,18 @@ async def test_closed_pool_does_not_go_on_connecting():
         with pytest.raises(ClientClosedError):
             await request
         assert pool.open == 0
+
+
+@both
+async def test_pool_may_be_closed_at_any_moment(is_tls):
+    """Closed after any number of the loop's rounds, a pool has nothing open, and the request either answer or end."""
+    async with origin(answering(OK), is_tls=is_tls) as server:
+        for count in range(60):
+            pool = server.connections()
+            request = asyncio.create_task(ask(pool))
+            for _ in range(count):
+                await asyncio.sleep(0)
+            pool.close()
+            with contextlib.suppress(ClientClosedError):
+                assert await request == b"ok"
+            assert pool.open == 0

@@ -95,8 +95,8 @@ async def test_readers_go_out_again_when_a_kept_connection_was_dead(is_tls):
         assert (got[1][1], server.accepted) == (LARGE, 2)
 
 
-@pytest.mark.parametrize("kind", ["bytes", "reader"])
-async def test_refusal_stops_the_upload(is_tls, kind):
+@pytest.mark.parametrize("kind", ["bytes", "memory", "path"])
+async def test_refusal_stops_the_upload(is_tls, kind, tmp_path):
     """An error that comes while the body is being sent is the answer; the rest stays, and the connection goes."""
     steps = Steps()
     enough = asyncio.Event()
@@ -108,13 +108,18 @@ async def test_refusal_stops_the_upload(is_tls, kind):
 
     async with talking(serve, is_tls=is_tls) as (_, pool):
         data = bytes(HUGE)
-        body = data if kind == "bytes" else Upload.of_bytes(data).reader(steps)
+        path = tmp_path / "data"
+        await asyncio.to_thread(path.write_bytes, data if kind == "path" else b"")
+        upload = await Upload.of(path if kind == "path" else data)
+        body = data if kind == "bytes" else upload.reader(steps)
         answer = await pool.send(put(HUGE), body, progress=steps if kind == "bytes" else None)
         assert (answer.status, await answer.read_all(100)) == (413, b"too big")
         assert pool.open == 0
         assert True not in steps.told
         assert len(steps.told) < HUGE // SLICE // 2
         enough.set()
+        if kind != "bytes":
+            body.close()
 
 
 async def test_refusal_with_a_long_body_is_read_to_its_end(is_tls):
