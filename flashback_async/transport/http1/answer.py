@@ -243,7 +243,14 @@ class Answer:
         if self._remaining > 0:
             self._remaining -= count
             if not self._remaining:
+                assert self._source is not None
+                loop = self._source.loop
                 self._complete(is_clean=True, is_quiet=is_quiet)
+                if not is_quiet:
+                    # It takes two rounds until the connection is free (`Connection.answered`); a reader that
+                    # goes on sooner would open another one for its next request.
+                    loop.call_soon(loop.call_soon, self._wake, count)
+                    return
         self._wake(count)
 
     def ended(self) -> None:
@@ -259,9 +266,7 @@ class Answer:
         """The connection broke. No more calls follow."""
         self._source = None
         if not isinstance(error, FlashbackError):
-            failure = broken_off(self._arrived, self.length, error)
-            failure.__cause__ = error
-            error = failure
+            error = broken_off(self._arrived, self.length, error)
         self._fail(error)
 
     def _keep(self, piece: bytes) -> None:
