@@ -141,11 +141,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- sending -------------------------------------------------------------------------------------------
 
     async def _send(
-        self,
-        head: bytes,
-        body: bytes | UploadReader,
-        waiter: Waiter,
-        progress: Progress | None,
+        self, head: bytes, body: bytes | UploadReader, waiter: Waiter, progress: Progress | None
     ) -> None:
         """Send head and body, until an answer other than a success makes the rest pointless.
 
@@ -220,13 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def _begin(
-        self,
-        head: Head,
-        parser: HttpResponseParser,
-        rest: memoryview,
-        waiter: Waiter,
-        *,
-        is_quiet: bool,
+        self, head: Head, parser: HttpResponseParser, rest: memoryview, waiter: Waiter, *, is_quiet: bool
     ) -> None:
         """The head is there, and what came behind it."""
         has_body = self._expects_body and head.may_have_body
@@ -282,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
         self._outlet = Outlet(self._transport, self.loop)
         self._outlet.open()
         if self.is_closed:
-            transport.abort()
+            self._transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """asyncio: closed, by whomever."""
