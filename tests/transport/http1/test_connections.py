@@ -351,12 +351,13 @@ async def test_closed_pool_does_not_go_on_connecting():
         await peer.closed()
 
     async with origin(silent) as server:
-        pool = server.connections(tls=TRUST)
+        pool = server.connections(tls=TRUST, connect_timeout=600.0)
         request = asyncio.create_task(pool.send(GET))
         await until(lambda: server.accepted == 1)
         pool.close()
-        with pytest.raises(ClientClosedError):
-            await request
+        async with asyncio.timeout(10):
+            with pytest.raises(ClientClosedError):
+                await request
         assert pool.open == 0
 
 
