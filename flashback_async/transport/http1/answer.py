@@ -214,8 +214,7 @@ class Answer:
     def received(self, data: memoryview, *, is_quiet: bool) -> None:
         """Bytes came behind the head, in memory that is used again. `is_quiet`: there are no more for now."""
         source = self._source
-        if source is None:
-            return
+        assert source is not None
         is_clean = True
         if self._chunks is not None:
             try:
@@ -252,7 +251,14 @@ class Answer:
         if self._remaining > 0:
             self._remaining -= count
             if not self._remaining:
+                assert self._source is not None
+                loop = self._source.loop
                 self._complete(is_clean=True, is_quiet=is_quiet)
+                if not is_quiet:
+                    # It takes two rounds until the connection is free (`Connection.answered`); a reader that
+                    # goes on sooner would open another one for its next request.
+                    loop.call_soon(loop.call_soon, self._wake, count)
+                    return
         self._wake(count)
 
     def ended(self) -> None:
@@ -268,9 +274,7 @@ class Answer:
         """The connection broke. No more calls follow."""
         self._source = None
         if not isinstance(error, FlashbackError):
-            failure = broken_off(self._arrived, self.length, error)
-            failure.__cause__ = error
-            error = failure
+            error = broken_off(self._arrived, self.length, error)
         self._fail(error)
 
     def _keep(self, piece: bytes) -> None:
@@ -281,8 +285,8 @@ class Answer:
     def _complete(self, *, is_clean: bool, is_quiet: bool) -> None:
         source, self._source = self._source, None
         self._is_complete = True
-        if source is not None:
-            source.answered(is_clean=is_clean, is_quiet=is_quiet)
+        assert source is not None
+        source.answered(is_clean=is_clean, is_quiet=is_quiet)
 
     def _fail(self, error: FlashbackError) -> None:
         if self._error is None:

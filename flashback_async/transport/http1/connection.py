@@ -7,7 +7,7 @@ stands for the head of the answer, then the `Answer` takes what comes. Nothing h
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from flashback_async.transport.http1.answer import Answer
 from flashback_async.transport.http1.chunks import Chunks
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from flashback_async.transport.http1.landing import Landing
     from flashback_async.transport.s3_call import Progress
     from flashback_async.transport.upload import UploadReader
+
+    Waiter = asyncio.Future[Answer | FlashbackError]
 
 # Up to here copying a body behind its head costs less than a second write.
 SMALL: Final = 64 * 1_024
@@ -78,7 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._home = home
         self._landing = landing
-        self._waiter: asyncio.Future[Answer | FlashbackError] | None = None
+        self._waiter: Waiter | None = None
         self._answer: Answer | None = None
         self._expects_body = True
         self._head_reader = HeadReader()
@@ -139,11 +141,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- sending -------------------------------------------------------------------------------------------
 
     async def _send(
-        self,
-        head: bytes,
-        body: bytes | UploadReader,
-        waiter: asyncio.Future[Answer | FlashbackError],
-        progress: Progress | None,
+        self, head: bytes, body: bytes | UploadReader, waiter: Waiter, progress: Progress | None
     ) -> None:
         """Send head and body, until an answer other than a success makes the rest pointless.
 
@@ -166,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._answer is None:
                 self.abort()
 
-    def _is_over(self, waiter: asyncio.Future[Answer | FlashbackError]) -> bool:
+    def _is_over(self, waiter: Waiter) -> bool:
         if waiter.done():
             outcome = waiter.result()
             if not isinstance(outcome, Answer) or outcome.status >= _FAILED:
@@ -176,7 +174,7 @@ class Connection(asyncio.BufferedProtocol):
                 raise unanswered(None)
         return False
 
-    def _abandon(self, waiter: asyncio.Future[Answer | FlashbackError]) -> None:
+    def _abandon(self, waiter: Waiter) -> None:
         """The request failed on our side, or nobody waits for its answer any more."""
         if self._waiter is waiter:
             self._waiter = None
@@ -218,13 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def _begin(
-        self,
-        head: Head,
-        parser: HttpResponseParser,
-        rest: memoryview,
-        waiter: asyncio.Future[Answer | FlashbackError],
-        *,
-        is_quiet: bool,
+        self, head: Head, parser: HttpResponseParser, rest: memoryview, waiter: Waiter, *, is_quiet: bool
     ) -> None:
         """The head is there, and what came behind it."""
         has_body = self._expects_body and head.may_have_body
@@ -274,12 +266,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: connected, and TLS agreed on."""
-        assert isinstance(transport, asyncio.Transport)
         self._is_connected = True
-        self._transport = transport
-        self._outlet = Outlet(transport, self.loop)
+        # uvloop's transports are no subclasses.
+        self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._transport, self.loop)
+        self._outlet.open()
         if self.is_closed:
-            transport.abort()
+            self._transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """asyncio: closed, by whomever."""
@@ -304,9 +297,7 @@ class Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.broke(error)
-        failure = unanswered(error)
-        failure.__cause__ = error
-        self._fail(failure)
+        self._fail(unanswered(error))
 
     def _fail(self, failure: FlashbackError) -> None:
         answer, waiter = self._answer, self._waiter

@@ -27,14 +27,18 @@ def unanswered(error: BaseException | None) -> EndpointConnectError:
     """The connection broke before the head of the answer had come; `error` is None where it was closed."""
     if error is None:
         return EndpointConnectError("the connection was closed without an answer")
-    return EndpointConnectError(f"the connection failed: {_why(error)}")
+    failure = EndpointConnectError(f"the connection failed: {_why(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 def broken_off(arrived: int, announced: int | None, error: BaseException | None) -> EndpointConnectError:
     """The connection broke in the middle of a body."""
     came = f"{arrived} bytes" if announced is None else f"{arrived} of {announced} bytes"
     reason = "" if error is None else f", then {_why(error)}"
-    return EndpointConnectError(f"the body broke off: {came} came{reason}")
+    failure = EndpointConnectError(f"the body broke off: {came} came{reason}")
+    failure.__cause__ = error
+    return failure
 
 
 def malformed(error: MalformedAnswerError) -> EndpointConnectError:

@@ -127,7 +127,10 @@ def parse_head(raw: bytes) -> tuple[Head, httptools.HttpResponseParser]:
 
 
 def _frame(head: Head, *, is_current: bool) -> None:
-    """How the body ends, and whether the connection outlives it: that of HTTP/1.0 does not."""
+    """How the body ends, and whether the connection outlives it: that of HTTP/1.0 does not.
+
+    httptools has refused a length that is repeated, or stands beside an encoding.
+    """
     head.is_persistent = is_current
     for name, value in head.headers:
         if name not in _FRAMING:
@@ -137,12 +140,10 @@ def _frame(head: Head, *, is_current: bool) -> None:
                 head.is_persistent = False
         elif name == "content-length":
             # Of latin-1, only 0 to 9 are decimals to Python.
-            if not value.isdecimal() or len(value) > _MAX_DIGITS or head.length is not None:
+            if not value.isdecimal() or len(value) > _MAX_DIGITS:
                 raise MalformedAnswerError("the answer's Content-Length makes no sense")
             head.length = int(value)
         elif head.is_chunked or value.lower() != "chunked" or not is_current:
             raise MalformedAnswerError("the answer's Transfer-Encoding is not understood")
         else:
             head.is_chunked = True
-    if head.is_chunked and head.length is not None:
-        raise MalformedAnswerError("the answer has both Content-Length and Transfer-Encoding")

@@ -24,9 +24,11 @@ class Outlet:
         self._loop = loop
         self._is_blocked = False
         self._unblocked: asyncio.Future[None] | None = None
-        # Tell of everything that the kernel did not take, so that nothing piles up in the transport.
+
+    def open(self) -> None:
+        """Have `block` and `unblock` called whenever the kernel does not take everything, and when it has."""
         # Not 0: asyncio's TLS takes its own empty buffer for one that is full to that mark.
-        transport.set_write_buffer_limits(high=1, low=0)
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     async def pass_on(self, piece: bytes | memoryview) -> None:
         """Write, and wait until the kernel has taken it, or `wake` is called."""
