@@ -38,6 +38,9 @@ class Lines:
         self.patience: list[float] = []
         self.released = 0
 
+    def lease_now(self, endpoint, kind):
+        return None
+
     async def lease(self, endpoint, kind, *, timeout):
         self.patience.append(timeout)
         await asyncio.sleep(self._after)
