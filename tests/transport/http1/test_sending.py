@@ -149,11 +149,42 @@ async def test_early_success_does_not_stand_for_a_part(is_tls):
         got.append(head + await peer.reader.readexactly(HUGE))
         await peer.closed()
 
+    free = []
     async with talking(serve, is_tls=is_tls) as (_, pool):
-        answer = await pool.send(put(HUGE), bytes(HUGE))
+        answer = await pool.send(put(HUGE), bytes(HUGE), progress=lambda *, complete: free.append(pool.idle))
         assert await answer.read_all(2) == b"ok"
         await until(lambda: got)
         assert pool.open == 0, "who answers early is not asked again"
+    assert set(free) == {0}, "no other request goes between the slices"
+
+
+async def test_upload_that_was_answered_early_can_be_cancelled(is_tls):
+    """A body that is still leaving after its success came goes with its connection when nobody waits any more."""
+    answered, enough = asyncio.Event(), asyncio.Event()
+
+    async def serve(peer):
+        await peer.reader.readuntil(b"\r\n\r\n")
+        peer.writer.transport.pause_reading()
+        await peer.send(OK)
+        answered.set()
+        await enough.wait()
+
+    told = []
+    async with talking(serve, is_tls=is_tls) as (_, pool):
+        request = asyncio.create_task(
+            pool.send(put(HUGE), bytes(HUGE), progress=lambda *, complete: told.append(complete))
+        )
+        await answered.wait()
+        before = -1
+        while before != len(told):
+            before = len(told)
+            await asyncio.sleep(0.1)
+        assert not request.done()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert pool.open == 0
+        enough.set()
 
 
 async def test_early_success_of_a_connection_that_breaks_is_none(is_tls):
