@@ -16,7 +16,6 @@ from botocore.exceptions import (
 )
 from virtual_time import run, scenario
 
-from flashback_async.config import FlashbackSettings
 from flashback_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -31,13 +30,10 @@ from flashback_async.errors import (
     PoolTimeoutError,
     ThrottledError,
 )
-from flashback_async.objects.routed_calls import RoutedCalls
-from flashback_async.routing import Endpoint, OperationKind
+from flashback_async.routing import OperationKind
 from flashback_async.testing import Break, Dialect, MemoryEndpoints, Step
 from flashback_async.transport.executor import Answered
-from flashback_async.transport.s3_client import S3ClientFactory
 from flashback_async.transport.s3_facade import S3Facade
-from flashback_async.transport.s3_http import HttpSession
 from flashback_async.transport.s3_model import Traits
 from flashback_async.transport.s3_refusals import broken_body, to_boto
 from flashback_async.transport.s3_uploads import UploadHomes
@@ -49,30 +45,6 @@ KEY = {"Bucket": "bucket", "Key": "key"}
 RCLONE = Dialect(partial_status=200, if_match=False)
 BARE = Dialect(partial_status=200, content_range=False, if_match=False)
 WHOLE = Dialect(ranges=False, if_match=False)
-
-
-@pytest.fixture(scope="module")
-def factory():
-    settings = FlashbackSettings(endpoints=("https://a",), key_id="id", key_secret="secret")
-    return S3ClientFactory(settings, HttpSession(connect_timeout=1, tls=None)), settings
-
-
-@pytest.fixture
-def genuine(factory):
-    """A client that is not taken over yet."""
-    made, settings = factory
-    client = made.make(Endpoint(id="a", url="https://a"), settings.credentials(), sign_payload=False)
-    return client.boto
-
-
-@pytest.fixture
-def s3_of(genuine):
-    """A function from a scene to its `client.s3`."""
-
-    async def sign(_bucket, _kind, *, pin):
-        raise NoEndpointAvailableError(f"nobody signs for {pin}")
-
-    return lambda scene: S3Facade(genuine, RoutedCalls(scene.runner, lambda: None), sign).client
 
 
 # --- bodies --------------------------------------------------------------------------------------------------
