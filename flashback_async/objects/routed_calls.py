@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from flashback_async.errors import ObjectNotFoundError
 from flashback_async.objects.answer_stream import AnswerStream
+from flashback_async.objects.deletion import is_gone
+from flashback_async.transport.executor import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flashback_async.objects.runner import Runner
-    from flashback_async.transport.executor import Answered
     from flashback_async.transport.operation import Operation
 
 
@@ -38,7 +41,16 @@ class RoutedCalls:
         is_transfer = operation.upload is not None and operation.upload.in_slices
         journey = runner.journey(timeout=None, endpoint=pin, retry=True, streamed=is_transfer)
         async with runner.running(operation, journey.deadline):
-            answered = await runner.executor.call(operation, journey)
+            try:
+                answered = await runner.executor.call(operation, journey)
+            except ObjectNotFoundError as refusal:
+                # Without an earlier attempt it is the store's own word, and callers of boto get that.
+                if operation.name != "DeleteObject" or not (refusal.attempts and is_gone(refusal)):
+                    raise
+                told = {"HTTPStatusCode": HTTPStatus.NO_CONTENT.value, "HTTPHeaders": {}}
+                answered = Answered(
+                    {"ResponseMetadata": told}, HTTPStatus.NO_CONTENT, str(refusal.endpoint), journey.sent
+                )
         if operation.upload is not None:
             runner.monitor.bytes_written += operation.upload.size
         return answered
