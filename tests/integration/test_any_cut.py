@@ -173,13 +173,13 @@ async def ranged(request):
 @pytest.mark.parametrize("what", WIRES)
 async def test_whatever_a_connection_says(running, what):
     """A body that breaks any rule of HTTP in its middle is never handed on as if it were whole: every byte is
-    that of the object, and the other node is asked for what is missing, or for nothing.
+    that of the object, and the other node is asked for what is missing only.
     """
     first, last, end, cut = WIRES[what]
     async with writing(first, last, end) as bad, scripted(ranged) as good:
         router = FirstAt.seeded(1)
         router.first = bad.partition("//")[2]
-        async with running(settings_for(bad, good, stall_timeout=5.0), router=router) as fb:
+        async with running(settings_for(bad, good, stall_timeout=1.5), router=router) as fb:
             for number, read in enumerate(BY, 1):
                 assert await read(fb, "key") == DATA, read
                 assert fb.stats().resumed == (0 if cut is None else number), read
@@ -188,4 +188,8 @@ async def test_whatever_a_connection_says(running, what):
             for row in good.seen
             if row.method == "GET"
         ]
-        assert asked == ([] if cut is None else [(f"bytes={cut}-{len(DATA) - 1}", etag(DATA))] * len(BY))
+        if cut is None:
+            # What comes after the end of an answer may spoil its connection for the next one.
+            assert set(asked) <= {(None, None)}
+        else:
+            assert asked == [(f"bytes={cut}-{len(DATA) - 1}", etag(DATA))] * len(BY)
