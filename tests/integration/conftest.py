@@ -17,6 +17,13 @@ from .watching import RecordingRouter, open_connections, settled
 DISTANCE = 0.02
 
 
+@pytest.fixture(autouse=True, params=["aioboto3", "fast"])
+def lane(request, hermetic_environment, monkeypatch):
+    """How objects move: every promise is kept on both lanes."""
+    monkeypatch.setenv("FB_LANE", request.param)
+    return request.param
+
+
 @pytest.fixture
 def figures(request):
     """A function that puts a line of figures under the test's name into the summary."""
