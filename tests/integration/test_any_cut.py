@@ -30,9 +30,9 @@ class FirstAt(RecordingRouter):
 
     first = ""
 
-    def acquire(self, bucket, kind, tried=(), size=None, *, now, only=None):
+    def acquire(self, bucket, kind, tried=(), size=None, *, only=None, **more):
         only = only or (None if tried else self.first)
-        return super().acquire(bucket, kind, tried, size, now=now, only=only)
+        return super().acquire(bucket, kind, tried, size, only=only, **more)
 
 
 def triples() -> list[tuple[int, int, str]]:
