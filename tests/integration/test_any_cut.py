@@ -14,6 +14,8 @@ from flashback_async.sandbox import Behaviour
 from .scripted import HOST, Answer, etag, reset, scripted, settings_for
 from .watching import RecordingRouter
 
+BOTH_LANES = True
+
 KIB = 1 << 10
 COUNT = 30
 SEED = 30
