@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Bytes that are dropped at a time, where an endpoint sends more than it was asked for.
 _SCRATCH: Final = 256 * 1_024
+# Bytes that are waited for at a time: few enough to be hashed, or counted, without holding up the loop.
+_AT_ONCE: Final = 1_024 * 1_024
 
 
 class Remainder:
@@ -118,7 +120,7 @@ class Remainder:
                 # Not in one statement: another answer, with something else to skip, may have come meanwhile.
                 self._skip -= dropped
                 continue
-            with memory[: self.left] as room:
+            with memory[: min(self.left, _AT_ONCE)] as room:
                 if count := await self._fill(room):
                     with room[:count] as data:
                         self._count(data)

@@ -15,7 +15,7 @@ from flashback_async.transport.outcomes import unsent
 from flashback_async.transport.s3_call import Progress, S3Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from flashback_async.testing.store import MemoryStore
     from flashback_async.transport.operation import Operation
@@ -77,7 +77,7 @@ class MemoryBody:
             raise EndpointConnectError("the connection was closed")
         return await self.line.hold(self._next(self._step.piece))
 
-    async def read_into(self, memory: memoryview) -> int:
+    async def read_into(self, memory: memoryview, came: Callable[[], None]) -> int:  # noqa: ARG002  # of the seam
         """The next piece, or as much of it as there is room for, into `memory`. Raises what `read` raises."""
         if self.line.is_cut:
             raise EndpointConnectError("the connection was closed")

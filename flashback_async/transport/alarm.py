@@ -24,7 +24,7 @@ class Alarm:
         expired: whether it went off.
     """
 
-    __slots__ = ("_cancelling", "_handle", "_loop", "_task", "at", "expired")
+    __slots__ = ("_cancelling", "_handle", "_loop", "_set_to", "_task", "at", "expired")
 
     _handle: asyncio.TimerHandle | asyncio.Handle
     _task: asyncio.Task[object]
@@ -32,7 +32,7 @@ class Alarm:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         self._loop = loop
-        self.at = at
+        self.at = self._set_to = at
         self.expired = False
 
     def __enter__(self) -> Self:
@@ -42,15 +42,17 @@ class Alarm:
             raise RuntimeError("an alarm guards a task")
         self._task = task
         self._cancelling = task.cancelling()
-        self._handle = self._loop.call_at(self.at, self._go_off)
+        self._set()
         return self
 
     def move(self, at: float) -> None:
-        """Let it go off at another time; no use once it has."""
-        if not self.expired:
+        """Let it go off at another time; no use once it has. To move it back costs nothing."""
+        if self.expired:
+            return
+        self.at = at
+        if at < self._set_to:
             self._handle.cancel()
-            self.at = at
-            self._handle = self._loop.call_at(at, self._go_off)
+            self._set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -64,6 +66,13 @@ class Alarm:
         if self.expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
+    def _set(self) -> None:
+        self._set_to = self.at
+        self._handle = self._loop.call_at(self.at, self._go_off)
+
     def _go_off(self) -> None:
+        if self.at > self._set_to:
+            self._set()
+            return
         self.expired = True
         self._task.cancel()

@@ -33,10 +33,14 @@ class RawBody(Protocol):
             EndpointConnectError: the connection broke, or the body ended too early.
         """
 
-    async def read_into(self, memory: memoryview) -> int:
+    async def read_into(self, memory: memoryview, came: Callable[[], None]) -> int:
         """Put the next bytes into `memory`, from its start; how many, 0 at the end. Raises as `read`.
 
-        Spares large bodies a copy, where the connection can do it.
+        Spares large bodies a copy and a task switch for every piece, where the connection can do it.
+
+        Args:
+            memory: to be filled, as far as the body goes; less, but something, is allowed.
+            came: called whenever bytes came, while more are waited for.
         """
 
     def at_hand(self) -> bytes | None:

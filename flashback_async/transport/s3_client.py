@@ -23,6 +23,8 @@ from flashback_async.transport.s3_model import streamed_input, streamed_output
 from flashback_async.transport.s3_session import USER_AGENT, lean_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiobotocore.client import AioBaseClient
 
     from flashback_async.config import Credentials, FlashbackSettings
@@ -170,8 +172,8 @@ class S3Body:
         """The next bytes as they arrive, empty at the end."""
         return await self._next(-1)
 
-    async def read_into(self, memory: memoryview) -> int:
-        """Put the next bytes into `memory`: aiohttp has its own, so they are copied."""
+    async def read_into(self, memory: memoryview, came: Callable[[], None]) -> int:  # noqa: ARG002  # of the seam
+        """Put the next piece into `memory`: aiohttp has its own, so it is copied."""
         data = await self._next(len(memory))
         memory[: len(data)] = data
         return len(data)

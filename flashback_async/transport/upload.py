@@ -99,7 +99,7 @@ class Upload:
         """The body for one attempt. Small ones are plain bytes, for they leave in one piece."""
         if self._in_memory is not None and not self.in_slices:
             return self._in_memory
-        return UploadReader(self._open, self.size, progress)
+        return UploadReader(self._open, self.size, progress, in_memory=self._in_memory)
 
 
 def can_seek(file: BinaryIO) -> bool:
@@ -117,9 +117,20 @@ def can_seek(file: BinaryIO) -> bool:
 
 
 class UploadReader:
-    """The body of one attempt: a file for whoever signs it, an async iterator for whoever sends it."""
+    """The body of one attempt: a file for whoever signs it, an async iterator for whoever sends it.
 
-    def __init__(self, open_source: Callable[[], BinaryIO], size: int, progress: Progress) -> None:
+    What is in memory is hashed and sent where it is.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], BinaryIO],
+        size: int,
+        progress: Progress,
+        *,
+        in_memory: bytes | None = None,
+    ) -> None:
+        self._view = None if in_memory is None else memoryview(in_memory)
         self._open = open_source
         self._file: BinaryIO | None = None
         self._start = 0
@@ -162,16 +173,21 @@ class UploadReader:
             ConfigurationError: the source became shorter, or cannot be read.
         """
         digest = hashlib.sha256()
-        file = self._source()
+        file = None if self._view is not None else self._source()
         hashed = 0
 
         def step(wanted: int) -> int:
-            data = file.read(wanted)
+            data: bytes | memoryview = b""
+            if self._view is not None:
+                data = self._view[hashed : hashed + wanted]
+            elif file is not None:
+                data = file.read(wanted)
             digest.update(data)
             return len(data)
 
         try:
-            self.seek(0)
+            if file is not None:
+                self.seek(0)
             while hashed < self._size:
                 read = await asyncio.to_thread(step, min(HASHED_AT_ONCE, self._size - hashed))
                 if not read:
@@ -180,28 +196,33 @@ class UploadReader:
                     )
                 hashed += read
                 self._progress(complete=False)
-            self.seek(0)
+            if file is not None:
+                self.seek(0)
         except (OSError, ValueError) as error:
             if isinstance(error, ConfigurationError):
                 raise
             raise ConfigurationError(f"data cannot be read after {hashed} bytes: {error}") from error
         return digest.hexdigest()
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def __aiter__(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the body in slices, from its start; each call for the next one tells that the last one left.
 
         Raises:
             ConfigurationError: the source became shorter while it was being sent, or cannot be read.
         """
+        if self._view is not None:
+            for start in range(0, self._size, SLICE):
+                yield self._view[start : start + SLICE]
+                self._progress(complete=start + SLICE >= self._size)
+            return
         file = self._source()
-        in_memory = isinstance(file, io.BytesIO)
         sent = 0
         while sent < self._size:
             wanted = min(SLICE, self._size - sent)
             try:
                 if not sent:
                     self.seek(0)  # aiohttp iterates again when a kept connection turns out to be dead
-                data = file.read(wanted) if in_memory else await asyncio.to_thread(file.read, wanted)
+                data = await asyncio.to_thread(file.read, wanted)
             except (OSError, ValueError) as error:
                 # ValueError: somebody closed the file.
                 raise ConfigurationError(f"data cannot be read after {sent} bytes: {error}") from error

@@ -10,6 +10,7 @@ from flashback_async.transport.http1.failures import MalformedAnswerError, broke
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from flashback_async.transport.http1.chunks import Chunks
     from flashback_async.transport.http1.head import Head
@@ -61,8 +62,10 @@ class Answer:
     __slots__ = (
         "_arrived",
         "_buffered",
+        "_came",
         "_chunks",
         "_error",
+        "_gathered",
         "_is_complete",
         "_pieces",
         "_remaining",
@@ -90,6 +93,8 @@ class Answer:
         self._is_complete = False
         self._error: FlashbackError | None = None
         self._waiter: asyncio.Future[int] | None = None
+        self._came: Callable[[], None] | None = None
+        self._gathered = 0
 
     def __repr__(self) -> str:
         state = "complete" if self._is_complete else "broken" if self._error else "arriving"
@@ -123,7 +128,7 @@ class Answer:
         self._buffered -= len(piece)
         return piece
 
-    async def read_into(self, view: memoryview) -> int:
+    async def read_into(self, view: memoryview, came: Callable[[], None] | None = None) -> int:
         """Put the next bytes into `view`, from its start; 0 at the end.
 
         What has not arrived yet goes from the kernel to `view` without a copy between.
@@ -131,6 +136,8 @@ class Answer:
         Args:
             view: contiguous bytes, not to be touched before this returns. Where it is exactly as long as the
                 body, an empty rest of it fetches the verified end.
+            came: called whenever bytes came and more are waited for, until `view` is full or the body ends or
+                breaks; what came before is handed out first. None: the first bytes that come are enough.
 
         Raises:
             ValueError: `view` is empty, and this is not the end.
@@ -145,6 +152,7 @@ class Answer:
             if not view:
                 raise ValueError("view has no room, and more is to come")
             if self._chunks is None:
+                self._came = came
                 self.into = view[: self._remaining] if 0 <= self._remaining < len(view) else view
             if count := await self._more():
                 return count
@@ -207,7 +215,8 @@ class Answer:
             self.close()
             raise
         finally:
-            self._waiter = self.into = None
+            self._waiter = self.into = self._came = None
+            self._gathered = 0
 
     # --- for the connection --------------------------------------------------------------------------------
 
@@ -244,29 +253,36 @@ class Answer:
 
     def filled(self, count: int) -> None:
         """Bytes came into the reader's memory."""
-        assert self.into is not None
-        is_quiet = count < len(self.into)
-        self.into = None
+        into = self.into
+        assert into is not None
+        is_quiet = count < len(into)
         self._arrived += count
+        self._gathered += count
         if self._remaining > 0:
             self._remaining -= count
             if not self._remaining:
+                self.into = None
                 assert self._source is not None
                 loop = self._source.loop
                 self._complete(is_clean=True, is_quiet=is_quiet)
                 if not is_quiet:
                     # It takes two rounds until the connection is free (`Connection.answered`); a reader that
                     # goes on sooner would open another one for its next request.
-                    loop.call_soon(loop.call_soon, self._wake, count)
+                    loop.call_soon(loop.call_soon, self._wake, self._gathered)
                     return
-        self._wake(count)
+        if is_quiet and self._remaining and self._came is not None:
+            self.into = into[count:]
+            self._came()
+            return
+        self.into = None
+        self._wake(self._gathered)
 
     def ended(self) -> None:
         """The endpoint will send no more."""
         if self._chunks is None and self._remaining == _UNTIL_CLOSED:
             self._is_complete = True
             self._source = None
-            self._wake(0)
+            self._wake(self._gathered)
         else:
             self.broke(None)
 
@@ -291,7 +307,7 @@ class Answer:
     def _fail(self, error: FlashbackError) -> None:
         if self._error is None:
             self._error = error
-        self._wake(0)
+        self._wake(self._gathered)
 
     def _wake(self, count: int) -> None:
         waiter = self._waiter
