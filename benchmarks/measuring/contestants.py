@@ -60,6 +60,10 @@ def _settings(urls: Sequence[str], **more: Any) -> Any:
         key_secret=KEY_SECRET,
         max_connections=CONNECTIONS,
         max_in_flight=2 * CONNECTIONS,
+        # The cost is measured: a crowd that comes at once, on a slow machine, shall not run into deadlines.
+        connect_timeout=30.0,
+        pool_timeout=30.0,
+        first_byte_timeout=30.0,
         **more,
     )
 
