@@ -5,9 +5,9 @@
 
 The sandbox's gateways limit as a node's nginx does, 10 requests a second and a burst of 2. Callers ask for a
 fifth more than the fleet allows, evenly in time, and do not ask again for what failed. Counted are uploads of
-1 KiB that were stored, the refusals (429) that the gateways sent, what callers saw fail, and what still waited
-for its turn at the end; probes count against the limit, too. The store is moto: nothing here measures its
-speed. The guide's algorithm is that of `flashback demo`.
+1 KiB that were stored, the refusals (429) that the gateways sent, what callers saw fail, and what still
+waited for its turn at the end; probes count against the limit, too. The store is moto: nothing here measures
+its speed. The guide's algorithm is that of `flashback demo`.
 """
 
 from __future__ import annotations
