@@ -29,13 +29,16 @@ def markdown(document: dict[str, Any]) -> str:
     lines += [_line([name, *(_cell(found.get((name, *load))) for load in loads)]) for name in names]
     packages = ", ".join(f"{name} {version}" for name, version in document["machine"]["packages"].items())
     crowds = sorted({in_flight for _, _, in_flight in loads})
+    machine = document["machine"]
     meaning = (
-        "CPU per operation relative to the aioboto3 client that this package configures, called directly;\n"
-        "in brackets operations per second relative to it. Of that client the figures are absolute:\n"
-        f"microseconds of CPU, and operations per second. {', '.join(map(str, crowds))} in flight, {document['rounds']} "
-        f"interleaved rounds of {document['seconds']:g} s, medians;\n"
-        f"{document['server']} on a core of its own, http on loopback, Python "
-        f"{document['machine']['python']}; * hashes no body.\n"
+        "CPU per operation relative to the aioboto3 client that this package configures, called\n"
+        "directly; in brackets operations per second relative to it. Of that client the figures\n"
+        "are absolute: microseconds of CPU, and operations per second.\n"
+        f"{', '.join(map(str, crowds))} in flight, {document['rounds']} interleaved rounds of "
+        f"{document['seconds']:g} s, medians; {document['server']} on a core of its own, http on\n"
+        f"loopback, Python {machine['python']}, {machine['cores']} cores, load average "
+        f"{machine['load']:.1f} before the run (above 0.5 others were\n"
+        f"at work: trust the CPU more than the throughput); * hashes no body.\n"
         f"{packages}."
     )
     return "\n".join([*lines, "", meaning])

@@ -46,6 +46,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": middle, "low": low, "high": high}
 
 
+LOAD = os.getloadavg()[0]
+"""Of the minute before, which tells whether others were at work; taken when the benchmark begins."""
+
+
 def write(path: Path, question: str, rows: object, **more: object) -> None:
     """Store a result with what it was measured on."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +63,7 @@ def machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "cores": os.cpu_count(),
+        "load": round(LOAD, 2),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
 
