@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -91,6 +93,8 @@ def nginx(sizes: tuple[int, ...], *, addresses: int = 1, core: int | None = None
     complaint = missing()
     if complaint is not None:
         raise RuntimeError(complaint)
+    # An end from outside has to pass through the `finally` below, or nginx and its files stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="flashback-bench-", dir=memory) as name:
         home = Path(name)
