@@ -159,10 +159,13 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=list(NODES), metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for which callers ask")
+    parser.add_argument("--quick", action="store_true", help="2 seconds instead of 10")
+    parser.add_argument("--seconds", type=float, help="for which callers ask")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS / "fleet.json", metavar="FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.seconds = options.seconds or (2.0 if options.quick else 10.0)
+    return options
 
 
 if __name__ == "__main__":

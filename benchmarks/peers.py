@@ -6,8 +6,9 @@
     python benchmarks/peers.py --only bare flashback obstore --sizes 4096 --verbs get
 
 nginx serves from memory on one core, each client runs in a process of its own on another. Rounds are
-interleaved, so that noise of the machine meets all alike; medians are shown, and ratios to the aioboto3
-client that the package configures, called directly. CPU is that of the client's process with all its threads.
+interleaved, so that noise of the machine meets all alike; medians are shown, and ratios to the bare aioboto3
+client, configured as the package configures its own. CPU is that of a client's process, with all its threads.
+The file is written after every case: what is interrupted keeps what it has.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ SIZES = (4_096, 128 * 1_024, 8 << 20)
 LARGE = 256 << 20
 QUESTION = "What does an operation cost in this package and in others?"
 BASE = "bare"
+FEW = 10
+"""Operations per second below which one digit more is shown."""
 
 
 def case(
@@ -69,12 +72,14 @@ def _line(row: dict[str, object]) -> list[str]:
         value = row.get(name)
         return "-" if value is None else f"{float(str(value)) * scale:,.{digits}f}"
 
-    mark = "" if row["hashes"] or row["verb"] == "get" else " (hashes no body)"
+    mark = ""
+    if row["verb"] == "put":
+        mark = (" (multipart)" if row["multipart"] else "") + ("" if row["hashes"] else " (hashes no body)")
     return [
         f"{row['name']}{mark}",
         number("cpu_per_operation", 1e6, 0),
         number("cpu_ratio", 1, 3),
-        number("per_second", 1, 0),
+        number("per_second", 1, 0 if float(str(row["per_second"])) >= FEW else 1),
         number("speed_ratio", 1, 2),
         number("p50", 1e3, 2),
         number("p99", 1e3, 2),
@@ -99,7 +104,8 @@ def main() -> int:
             found = case(load, options.only, server.urls, rounds=options.rounds, core=client_core)
             show(load, found)
             rows += found
-    write(options.json, QUESTION, rows, rounds=options.rounds, seconds=options.seconds, server=server.name)
+            about = {"rounds": options.rounds, "seconds": options.seconds, "server": server.name}
+            write(options.json, QUESTION, rows, **about)
     return 0
 
 

@@ -92,11 +92,14 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="2 rounds instead of 7")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(COMPARED), metavar="NAME")
     add_option(parser)
     parser.add_argument("--json", type=Path, default=RESULTS / "startup.json", metavar="FILE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    return options
 
 
 if __name__ == "__main__":

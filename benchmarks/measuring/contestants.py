@@ -15,7 +15,10 @@ from measuring.face import BUCKET, CONNECTIONS, KEY_ID, KEY_SECRET, REGION, Cont
 from measuring.others import Miniopy, Obstore, Opendal, S3fs, Torchconnector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+PATIENCE = 30.0
+"""Seconds. Cost is measured: a crowd that comes at once, on a slow machine, shall not run into deadlines."""
 
 
 def _settings(urls: Sequence[str], **more: Any) -> Any:
@@ -27,18 +30,104 @@ def _settings(urls: Sequence[str], **more: Any) -> Any:
         key_secret=KEY_SECRET,
         max_connections=CONNECTIONS,
         max_in_flight=2 * CONNECTIONS,
-        # The cost is measured: a crowd that comes at once, on a slow machine, shall not run into deadlines.
-        connect_timeout=30.0,
-        pool_timeout=30.0,
-        first_byte_timeout=30.0,
+        connect_timeout=PATIENCE,
+        pool_timeout=PATIENCE,
+        first_byte_timeout=PATIENCE,
         **more,
     )
 
 
-class Bare(Contestant):
-    """The very aioboto3 clients that the package makes, called directly: same knobs, same shared session."""
+class Aioboto3(Contestant):
+    """Clients of aioboto3's, called directly and in turn; the way they are made is what differs."""
 
-    name = "aioboto3, our knobs"
+    clients: Sequence[Any]
+    _next: Iterator[Any]
+
+    async def get(self, key: str) -> int:
+        answer = await next(self._next).get_object(Bucket=BUCKET, Key=key)
+        async with answer["Body"] as body:
+            return len(await body.read())
+
+    async def put(self, key: str, data: bytes) -> None:
+        await next(self._next).put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.close()
+
+
+class Stock(Aioboto3):
+    """aioboto3 as its README shows it; only the addressing and the size of the pool are set."""
+
+    name = "aioboto3, stock"
+    _session: ClassVar[Any] = None
+
+    def load(self) -> None:
+        import aioboto3
+        import aiobotocore.config  # noqa: F401
+
+        # One for all clients of a process, as its documentation advises.
+        Stock._session = Stock._session or aioboto3.Session()
+
+    async def open(self, urls: Sequence[str]) -> None:
+        config = self.config()
+        contexts = [
+            self._session.client(
+                "s3",
+                endpoint_url=url,
+                region_name=REGION,
+                aws_access_key_id=KEY_ID,
+                aws_secret_access_key=KEY_SECRET,
+                config=config,
+            )
+            for url in urls
+        ]
+        self.clients = [await context.__aenter__() for context in contexts]
+        self._next = cycle(self.clients)
+
+    def config(self) -> Any:
+        """What botocore is told."""
+        from aiobotocore.config import AioConfig
+
+        return AioConfig(s3={"addressing_style": "path"}, max_pool_connections=CONNECTIONS)
+
+
+class Bare(Stock):
+    """aioboto3's own session and HTTP, told what this package tells its clients: what it is held to."""
+
+    name = "aioboto3, same Config"
+
+    async def open(self, urls: Sequence[str]) -> None:
+        from botocore.handlers import add_expect_header
+
+        await super().open(urls)
+        for client in self.clients:
+            client.meta.events.unregister("before-call.s3", add_expect_header)
+
+    def config(self) -> Any:
+        # Not imported from the package: its memory would count as aioboto3's. A test compares the two.
+        from importlib.metadata import version
+
+        from aiobotocore.config import AioConfig
+
+        return AioConfig(
+            user_agent=f"flashback-async/{version('flashback-async')}",
+            signature_version="s3v4",
+            s3={"addressing_style": "path", "payload_signing_enabled": True},
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            inject_host_prefix=False,
+            read_timeout=None,
+            connect_timeout=PATIENCE,
+            max_pool_connections=CONNECTIONS,
+        )
+
+
+class Underneath(Aioboto3):
+    """The very clients that this package calls: its session of botocore, its one session of HTTP."""
+
+    name = "aioboto3, as underneath"
 
     def load(self) -> None:
         import flashback_async.transport.s3_client  # noqa: F401
@@ -54,60 +143,18 @@ class Bare(Contestant):
         self._http = HttpSession(connect_timeout=settings.connect_timeout, tls=None)
         self._http.open()
         factory = S3ClientFactory(settings, self._http)
-        self._clients = [
+        made = [
             await asyncio.to_thread(
                 factory.make, Endpoint(id=url, url=url), settings.credentials(), sign_payload=True
             )
             for url in urls
         ]
-        self._next = cycle([client.boto for client in self._clients])
-
-    async def get(self, key: str) -> int:
-        answer = await next(self._next).get_object(Bucket=BUCKET, Key=key)
-        async with answer["Body"] as body:
-            return len(await body.read())
-
-    async def put(self, key: str, data: bytes) -> None:
-        await next(self._next).put_object(Bucket=BUCKET, Key=key, Body=data)
+        self.clients = [client.boto for client in made]
+        self._next = cycle(self.clients)
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+        await super().close()
         await self._http.close()
-
-
-class Stock(Bare):
-    """aioboto3 as its README shows it; only the addressing and the size of the pool are set."""
-
-    name = "aioboto3, stock"
-    _session: ClassVar[Any] = None
-
-    def load(self) -> None:
-        import aioboto3
-        import aiobotocore.config  # noqa: F401
-
-        # One for all clients of a process, as its documentation advises.
-        Stock._session = Stock._session or aioboto3.Session()
-
-    async def open(self, urls: Sequence[str]) -> None:
-        from aiobotocore.config import AioConfig
-
-        self._contexts = [
-            self._session.client(
-                "s3",
-                endpoint_url=url,
-                region_name=REGION,
-                aws_access_key_id=KEY_ID,
-                aws_secret_access_key=KEY_SECRET,
-                config=AioConfig(s3={"addressing_style": "path"}, max_pool_connections=CONNECTIONS),
-            )
-            for url in urls
-        ]
-        self._next = cycle([await context.__aenter__() for context in self._contexts])
-
-    async def close(self) -> None:
-        for context in self._contexts:
-            await context.__aexit__(None, None, None)
 
 
 class Flashback(Contestant):
@@ -117,16 +164,12 @@ class Flashback(Contestant):
     lane: ClassVar[str] = "aioboto3"
 
     def load(self) -> None:
-        import flashback_async
-        from flashback_async import FlashbackSettings
+        from flashback_async import FlashbackClient
 
-        self._class = flashback_async.FlashbackClient
-        if self.lane != "aioboto3" and "lane" not in FlashbackSettings.model_fields:
-            raise UnavailableError("this version of flashback_async has no setting `lane`")
+        self._class = FlashbackClient
 
     async def open(self, urls: Sequence[str]) -> None:
-        more = {} if self.lane == "aioboto3" else {"lane": self.lane}
-        self._client = self._class(_settings(urls, **more))
+        self._client = self._class(_settings(urls, lane=self.lane))
         await self._client.start()
 
     async def get(self, key: str) -> int:
@@ -145,10 +188,16 @@ class FlashbackFast(Flashback):
     name = "flashback, fast lane"
     lane = "fast"
 
+    def load(self) -> None:
+        super().load()
+        # As the client does when it starts. Without it there is no fast lane.
+        import flashback_async.transport.http1.connections  # noqa: F401
+
 
 CONTESTANTS: dict[str, type[Contestant]] = {
     "bare": Bare,
     "stock": Stock,
+    "underneath": Underneath,
     "flashback": Flashback,
     "flashback-fast": FlashbackFast,
     "s3fs": S3fs,

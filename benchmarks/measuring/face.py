@@ -23,6 +23,7 @@ class Contestant:
     name: ClassVar[str]
     hashes: ClassVar[bool] = True
     blocking: ClassVar[bool] = False
+    multipart: ClassVar[bool] = False
 
     def load(self) -> None:
         """Import what it needs."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where other units and another digit are easier to read: seconds of CPU, operations per second.
+_LONG, _FEW = 0.01, 10
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
@@ -31,14 +33,16 @@ def markdown(document: dict[str, Any]) -> str:
     crowds = sorted({in_flight for _, _, in_flight in loads})
     machine = document["machine"]
     meaning = (
-        "CPU per operation relative to the aioboto3 client that this package configures, called\n"
-        "directly; in brackets operations per second relative to it. Of that client the figures\n"
-        "are absolute: microseconds of CPU, and operations per second.\n"
+        "CPU per operation relative to a bare aioboto3 client with the same Config as this\n"
+        "package's; in brackets operations per second relative to it. Of that client the figures\n"
+        'are absolute: CPU, and operations per second. "As underneath" is the\n'
+        "client that this package calls on its aioboto3 lane.\n"
         f"{', '.join(map(str, crowds))} in flight, {document['rounds']} interleaved rounds of "
         f"{document['seconds']:g} s, medians; {document['server']} on a core of its own, http on\n"
         f"loopback, Python {machine['python']}, {machine['cores']} cores, load average "
         f"{machine['load']:.1f} before the run (above 0.5 others were\n"
-        f"at work: trust the CPU more than the throughput); * hashes no body.\n"
+        f"at work: trust the CPU more than the throughput); * hashes no body; ** always multipart,\n"
+        f"three requests for an object.\n"
         f"{packages}."
     )
     return "\n".join([*lines, "", meaning])
@@ -61,8 +65,12 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
     if row["contestant"] == "bare":
-        return f"{row['cpu_per_operation'] * 1e6:,.0f} us ({row['per_second']:,.0f}/s)"
-    mark = "" if row["hashes"] or row["verb"] == "get" else " *"
+        cost = row["cpu_per_operation"]
+        text = f"{cost * 1e6:,.0f} us" if cost < _LONG else f"{cost * 1e3:,.0f} ms"
+        return f"{text} ({row['per_second']:,.{0 if row['per_second'] >= _FEW else 1}f}/s)"
+    mark = ""
+    if row["verb"] == "put":
+        mark = " **" if row["multipart"] else "" if row["hashes"] else " *"
     return f"{row['cpu_ratio']:.2f} ({row['speed_ratio']:.1f}){mark}"
 
 

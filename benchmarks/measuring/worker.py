@@ -22,7 +22,8 @@ async def serve(key: str, urls: list[str]) -> None:
         return
     imported, _ = memory()
     await contestant.open(urls)
-    _say({"name": contestant.name, "hashes": contestant.hashes, "empty": empty, "imported": imported})
+    about = {name: getattr(contestant, name) for name in ("name", "hashes", "multipart")}
+    _say({**about, "empty": empty, "imported": imported})
     # In a thread: what a client does in the background goes on while others are measured.
     while line := await asyncio.to_thread(sys.stdin.readline):
         _say(await _measured(contestant, Load(**json.loads(line))))

@@ -27,7 +27,7 @@ def test_the_table_replaces_what_stood_between_the_markers(tmp_path):
     text = readme.read_text()
     assert text.startswith("before\n<!-- benchmarks -->\n\n| client | GET 4 KiB | PUT 8 MiB |\n")
     assert text.endswith("\n<!-- /benchmarks -->\nafter\n")
-    assert "| aioboto3, our knobs | 1,100 us (812/s) | - |\n" in text
+    assert "| aioboto3, same Config | 1,100 us (812/s) | - |\n" in text
     assert "| opendal | 0.09 (10.0) | 0.12 (3.8) * |\n" in text
     assert "old" not in text
 
