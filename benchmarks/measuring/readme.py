@@ -30,14 +30,18 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [_line(heading), _line(["---"] * len(heading))]
     lines += [_line([name, *(_cell(found.get((name, *load))) for load in loads)]) for name in names]
     packages = ", ".join(f"{name} {version}" for name, version in document["machine"]["packages"].items())
-    crowds = sorted({in_flight for _, _, in_flight in loads})
+    crowds: dict[int, list[str]] = {}
+    for _, size, in_flight in loads:
+        crowds.setdefault(in_flight, []).append(_size(size))
+    usual, *others = sorted(crowds, reverse=True)
+    exceptions = "".join(f", {' and '.join(dict.fromkeys(crowds[count]))}: {count}" for count in others)
     machine = document["machine"]
     meaning = (
         "CPU per operation relative to a bare aioboto3 client with the same Config as this\n"
         "package's; in brackets operations per second relative to it. Of that client the figures\n"
         'are absolute: CPU, and operations per second. "As underneath" is the\n'
         "client that this package calls on its aioboto3 lane.\n"
-        f"{', '.join(map(str, crowds))} in flight, {document['rounds']} interleaved rounds of "
+        f"{usual} in flight{exceptions}; {document['rounds']} interleaved rounds of "
         f"{document['seconds']:g} s, medians; {document['server']} on a core of its own, http on\n"
         f"loopback, Python {machine['python']}, {machine['cores']} cores, load average "
         f"{machine['load']:.1f} before the run (above 0.5 others were\n"
