@@ -10,7 +10,7 @@ FlashbackError
    ├─ EndpointError                         the endpoint is at fault; another one may answer
    │  ├─ EndpointConnectError               no connection: refused, reset, TLS, DNS
    │  ├─ EndpointTimeoutError (TimeoutError) our own attempt timer fired
-   │  └─ EndpointServerError                500, 502, 503, 504
+   │  └─ EndpointServerError                408, 500, 502, 503, 504
    ├─ ThrottledError                        429 or SlowDown
    ├─ DeadlineExceededError (TimeoutError)  the caller's time is used up
    ├─ PoolTimeoutError (TimeoutError)       every connection of the endpoint stayed busy
@@ -196,7 +196,7 @@ class EndpointTimeoutError(EndpointError, TimeoutError):
 
 
 class EndpointServerError(EndpointError):
-    """The endpoint answered 500, 502, 503 or 504.
+    """The endpoint answered 408, 500, 502, 503 or 504, or that the request did not arrive in its time.
 
     Attributes:
         status: the HTTP status.

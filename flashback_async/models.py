@@ -230,7 +230,8 @@ class ClientStats:
         attempts: attempts sent, first ones included.
         retries: attempts after a failed one of their operation.
         failovers: retries that moved to another endpoint, per cause: connect, timeout, server, throttled,
-            body, and lag for timeouts while the event loop was blocked, which are held against nobody.
+            body, and, held against nobody, conflict for a 409 that passes and lag for timeouts while the
+            event loop was blocked.
         hedges: attempts sent beside one that was late (`hedging`).
         hedges_won: hedges whose answer was the one that counted.
         resumed: bodies that went on from another endpoint in mid-stream.

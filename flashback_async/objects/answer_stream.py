@@ -159,12 +159,15 @@ class AnswerStream:
                     self._complete()
                 if data:
                     return data
-            elif self._length is None:
+            elif self._length is None and await self._learnt_length() is None:
                 self._length = self._delivered
                 self._complete()
                 return b""
+            elif self._delivered == self._length:
+                self._complete()
+                return b""
             else:
-                missing = self._length - self._delivered
+                missing = (self._length or 0) - self._delivered
                 await self._resume(IntegrityError(f"the body ended with {missing} bytes missing"))
 
     def _complete(self) -> None:
@@ -184,8 +187,9 @@ class AnswerStream:
         self._fresh = 0
         journey.note(error, body.endpoint_id, body.elapsed)
         position = await self._first_position() if self._is_resumable else None
-        if position is None or self._length is None:
+        if position is None or await self._learnt_length() is None:
             raise self._told(error)
+        assert self._length is not None, "it was learnt"
         rest = ByteRange(position.start + self._delivered, position.start + self._length)
         identity = identity_of(self.fields, position.total)
         rule = self._runner.identity_rule
@@ -218,12 +222,25 @@ class AnswerStream:
             asked = _asked(self._operation.parameters)
             fields, status = self._first.fields, self._first.status
             self._position = position_of(fields, status, asked, None)
-            if self._position is None and asked is not None:
+            if self._position is None:
                 self._position = position_of(fields, status, asked, await self._size())
             if self._position is not None and asked is None and _EXTENT & self._operation.parameters.keys():
                 # A part by its number, or a range that nobody here can read: only the answer could tell.
                 self._position = self._position if self.fields.get("ContentRange") else None
         return self._position
+
+    async def _learnt_length(self) -> int | None:
+        """How much was to come, where the answer did not announce it: its end alone may be a truncation.
+
+        Raises:
+            ObjectChangedError: the size is that of another version by now, or more came than there is.
+        """
+        if self._length is None and self._is_resumable:
+            position = await self._first_position()
+            if position is not None and position.length < self._delivered:
+                raise self._changed(f"there are {position.length} bytes now")
+            self._length = None if position is None else position.length
+        return self._length
 
     async def _size(self) -> int | None:
         given = self._operation.parameters
@@ -232,7 +249,11 @@ class AnswerStream:
             "HeadObject", OperationKind.READ, self._operation.bucket, self._operation.key, parameters
         )
         journey = Journey(deadline=self._journey.deadline, attempts_left=self._runner.attempts)
-        size = (await self._runner.executor.call(operation, journey)).fields.get("ContentLength")
+        told = (await self._runner.executor.call(operation, journey)).fields
+        first, now = identity_of(self.fields, None), identity_of(told, None)
+        if not self._runner.identity_rule.matches(first, now):
+            raise self._changed(f"it was {first}, and is {now}")
+        size = told.get("ContentLength")
         return size if isinstance(size, int) else None
 
     def _rest(self, rest: ByteRange, etag: str | None, rule: IdentityRule) -> Operation:

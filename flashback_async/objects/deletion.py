@@ -7,7 +7,7 @@ from copy import copy
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flashback_async.errors import FlashbackError, IntegrityError, OperationError
+from flashback_async.errors import FlashbackError, IntegrityError, ObjectNotFoundError, OperationError
 from flashback_async.models import DeletedObject
 from flashback_async.objects.info import text
 from flashback_async.routing import OperationKind
@@ -87,6 +87,14 @@ async def deleted(
                 return found
 
 
+def is_gone(refusal: ObjectNotFoundError) -> bool:
+    """Whether a 404 to the deletion of one object means that there is none: some stores say so, S3 does not.
+
+    Where an earlier attempt failed, it may have been carried out, and only its answer was lost.
+    """
+    return refusal.code != "NoSuchBucket" and (refusal.code == "NoSuchKey" or bool(refusal.attempts))
+
+
 def _operation(bucket: str, batch: Sequence[Doomed]) -> Operation:
     rows = [
         {"Key": doomed.key}
@@ -114,7 +122,8 @@ def _told(bucket: str, answered: Answered) -> dict[Doomed, DeletedObject | Flash
         )
         error.operation, error.bucket, error.key = "DeleteObjects", bucket, doomed.key
         error.endpoint = answered.endpoint_id
-        found[doomed] = error
+        is_done = isinstance(error, ObjectNotFoundError) and is_gone(error)
+        found[doomed] = DeletedObject(bucket, doomed.key, doomed.version_id, None) if is_done else error
     return found
 
 

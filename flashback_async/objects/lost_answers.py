@@ -8,10 +8,12 @@ write the same key. So nothing is aborted, and whoever can make a lifecycle rule
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flashback_async.errors import FlashbackError, ObjectNotFoundError, OperationError
 from flashback_async.objects.completion import etag_of
+from flashback_async.objects.deletion import is_gone
 from flashback_async.objects.info import text
 from flashback_async.routing import OperationKind
 from flashback_async.transport.executor import Answered
@@ -52,6 +54,25 @@ async def completed(runner: Runner, operation: Operation, journey: Journey) -> A
         if found is None:
             raise
         return found
+
+
+async def removed(runner: Runner, operation: Operation, journey: Journey) -> Answered:
+    """Run a DeleteObject that a caller asked for in S3's words.
+
+    After an attempt that may have been carried out, a 404 is its success. Without one it is the store's own
+    word, and callers of boto get that.
+
+    Raises:
+        ObjectNotFoundError: there was no such object, or no such bucket.
+    """
+    try:
+        return await runner.executor.call(operation, journey)
+    except ObjectNotFoundError as refusal:
+        if not (refusal.attempts and is_gone(refusal)):
+            raise
+        status = HTTPStatus.NO_CONTENT.value
+        told = {"HTTPStatusCode": status, "HTTPHeaders": {}}
+        return Answered({"ResponseMetadata": told}, status, str(refusal.endpoint), journey.sent)
 
 
 async def _object_of_parts(

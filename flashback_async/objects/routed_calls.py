@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flashback_async.objects.answer_stream import AnswerStream
-from flashback_async.objects.lost_answers import completed, created
+from flashback_async.objects.lost_answers import completed, created, removed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from flashback_async.transport.executor import Answered
     from flashback_async.transport.operation import Operation
 
-# Whose lost answers leave something behind.
-_LOOKED_AFTER: Final = {"CompleteMultipartUpload": completed, "CreateMultipartUpload": created}
+# Whose lost answers leave something behind, or have the next one say that there is nothing.
+_LOOKED_AFTER: Final = {
+    "CompleteMultipartUpload": completed,
+    "CreateMultipartUpload": created,
+    "DeleteObject": removed,
+}
 
 
 class RoutedCalls:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from flashback_async.errors import ObjectNotFoundError
 from flashback_async.models import ObjectInfo
+from flashback_async.objects.deletion import is_gone
 from flashback_async.objects.headers import (
     checked_header,
     copied_headers,
@@ -152,7 +154,11 @@ class WritingVerbs(ReadingVerbs):
         operation = Operation(
             "DeleteObject", OperationKind.WRITE, checked_bucket(bucket), checked_key(key), parameters
         )
-        await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
+        try:
+            await self._started().call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
+        except ObjectNotFoundError as refusal:
+            if not is_gone(refusal):
+                raise
 
     async def copy_object(
         self,

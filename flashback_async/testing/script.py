@@ -167,7 +167,7 @@ class Request:
     parameters: Mapping[str, object] = field(default_factory=dict)
 
 
-_SERVER_FAULTS = frozenset({500, 502, 503, 504})
+_SERVER_FAULTS = frozenset({408, 500, 502, 503, 504})
 _BY_STATUS: Mapping[int, type[ServiceError]] = {
     304: NotModifiedError,
     401: AccessDeniedError,
@@ -200,7 +200,7 @@ def refusal(
     reason = f"{status} {code}" if code != str(status) else code
     if status == 429 or code == "SlowDown":  # noqa: PLR2004  # HTTP's own numbers
         return ThrottledError(reason, retry_after=retry_after)
-    if status in _SERVER_FAULTS:
+    if status in _SERVER_FAULTS or code == "RequestTimeout":
         return EndpointServerError(reason, status=status, code=code)
     kinds = ClockSkewError if code == "RequestTimeTooSkewed" else _BY_STATUS.get(status, ServiceError)
     if kinds is WritesDisabledError and kind is OperationKind.READ:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from flashback_async.errors import (
     EndpointConnectError,
@@ -15,6 +16,10 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import Outcome
 
+# With 409: another request for the same key was under way at that moment. S3 wants the request again; it is
+# checked anew then, so that one with a condition cannot overwrite what that other request has written.
+PASSING_CONFLICTS: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+
 
 def outcome_of(error: OperationError) -> Outcome:
     """What an error that came through the seam says of the endpoint that was asked."""
@@ -26,8 +31,8 @@ def outcome_of(error: OperationError) -> Outcome:
 
 
 def may_go_elsewhere(error: OperationError) -> bool:
-    """Whether another attempt may do better: also after a timeout that says nothing of the endpoint."""
-    return outcome_of(error).is_retriable or isinstance(error, EndpointTimeoutError)
+    """Whether another attempt may do better: also after what says nothing against the endpoint."""
+    return outcome_of(error).is_retriable or isinstance(error, EndpointTimeoutError) or _is_passing(error)
 
 
 def may_have_run(error: OperationError) -> bool:
@@ -52,4 +57,14 @@ def cause_of(error: OperationError) -> str:
         return "timeout" if error.is_endpoint_fault else "lag"
     if isinstance(error, IntegrityError):
         return "body"
+    if _is_passing(error):
+        return "conflict"
     return "connect" if isinstance(error, EndpointConnectError) else "server"
+
+
+def _is_passing(error: OperationError) -> bool:
+    return (
+        isinstance(error, ServiceError)
+        and error.status in {HTTPStatus.CONFLICT, 0}
+        and error.code in PASSING_CONFLICTS
+    )

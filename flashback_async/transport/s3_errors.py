@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-SERVER_FAULTS: Final = frozenset({500, 502, 503, 504})
+# 408 and RequestTimeout: the request did not arrive in the time that the node gives it. We watch over our own
+# side of that, so it is the way to this node, and another one may be reached.
+SERVER_FAULTS: Final = frozenset({408, 500, 502, 503, 504})
 THROTTLING_CODES: Final = frozenset({
     "SlowDown",
     "Throttling",
@@ -55,7 +57,7 @@ THROTTLING_CODES: Final = frozenset({
     "TooManyRequestsException",
     "BandwidthLimitExceeded",
 })  # fmt: skip
-SERVER_FAULT_CODES: Final = frozenset({"InternalError", "ServiceUnavailable"})
+SERVER_FAULT_CODES: Final = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable"})
 BY_CODE: Final[Mapping[str, type[ServiceError]]] = {
     "RequestTimeTooSkewed": ClockSkewError,
     "EntityTooLarge": EntityTooLargeError,

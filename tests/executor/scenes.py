@@ -209,9 +209,9 @@ class Scene(Verbs):
         """A journey as the runner makes it."""
         return self.runner.journey(timeout=timeout, endpoint=pin, retry=retry, streamed=False)
 
-    def leaks(self) -> dict[str, object]:
-        """Everything that is held; empty at rest."""
-        snapshot = self.router.snapshot(now=now())
+    def held(self) -> dict[str, object]:
+        """Everything that is held, tasks excepted; empty at rest."""
+        snapshot = self.router.snapshot(now=0.0)
         held: dict[str, object] = {
             "permits": snapshot.in_flight,
             "bodies being read": snapshot.streaming,
@@ -219,9 +219,13 @@ class Scene(Verbs):
             "leases": self.endpoints.leases,
             "open bodies": self.endpoints.open_bodies,
             "operations in flight": self.monitor.in_flight,
-            "tasks": len(asyncio.all_tasks()) - 1,
         }
         return {name: count for name, count in held.items() if count}
+
+    def leaks(self) -> dict[str, object]:
+        """Everything that is held, tasks too; empty at rest."""
+        tasks = len(asyncio.all_tasks()) - 1
+        return {**self.held(), **({"tasks": tasks} if tasks else {})}
 
 
 def operation(

@@ -174,6 +174,8 @@ CLASSIFIED = [
     (504, "", EndpointServerError, EndpointServerError, FAULT),
     (503, "SlowDown", ThrottledError, ThrottledError, THROTTLED),
     (200, "SlowDown", ThrottledError, ThrottledError, THROTTLED),
+    (400, "RequestTimeout", EndpointServerError, EndpointServerError, FAULT),
+    (408, "", EndpointServerError, EndpointServerError, FAULT),
     (429, "", ThrottledError, ThrottledError, THROTTLED),
     (400, "", ServiceError, ServiceError, CALLER_FAULT),
     (401, "", AccessDeniedError, AccessDeniedError, CALLER_FAULT),
@@ -192,7 +194,7 @@ CLASSIFIED = [
 @pytest.mark.parametrize("kind", [READ, WRITE])
 @pytest.mark.parametrize("row", CLASSIFIED)
 def test_answers_are_classified(row, kind):
-    """500, 502, 503, 504, 429 and SlowDown go elsewhere; every other answer is raised and blames nobody."""
+    """408, 500, 502, 503, 504, 429 and SlowDown go elsewhere; every other answer is raised and blames nobody."""
     status, code, to_read, to_write, outcome = row
 
     async def play():
@@ -228,6 +230,10 @@ def test_answers_are_classified(row, kind):
         (ThrottledError("x"), THROTTLED, "throttled"),
         (ObjectChangedError("x"), CALLER_FAULT, None),
         (ServiceError("x"), CALLER_FAULT, None),
+        (ServiceError("x", code="OperationAborted", status=409), CALLER_FAULT, "conflict"),
+        (ServiceError("x", code="ConditionalRequestConflict", status=409), CALLER_FAULT, "conflict"),
+        (ServiceError("x", code="BucketNotEmpty", status=409), CALLER_FAULT, None),
+        (ServiceError("x", code="OperationAborted", status=400), CALLER_FAULT, None),
         (DeadlineExceededError("x"), CANCELLED, None),
         (PoolTimeoutError("x"), CANCELLED, None),
         (OperationError("x"), CANCELLED, None),
@@ -475,3 +481,16 @@ async def test_local_mistakes_are_neutral():
         await scene.runner.call(put, timeout=None, endpoint=None, retry=True)
     assert scene.router.settled == [("a", CANCELLED)]
     assert scene.leaks() == {}
+
+
+@scenario
+async def test_a_conflict_that_passes_is_waited_for():
+    """A 409 that asks for the request again gets it, elsewhere and then after a pause, and blames nobody."""
+    conflict = Step.error(409, "OperationAborted")
+    scene = Scene({"a": [conflict], "b": [conflict], "c": Step()})
+    scene.store.put("bucket", "key", b"data")
+    await scene.delete_object("bucket", "key")
+    assert scene.asked == [("a", 0.0), ("b", 0.0), ("c", 0.025)]
+    assert [outcome for _, outcome in scene.router.settled] == [CALLER_FAULT, CALLER_FAULT, SUCCESS]
+    assert (scene.monitor.failovers, scene.troubles) == ({"conflict": 2}, 0)
+    assert {scene.at(name).failures for name in "abc"} == {0}

@@ -240,3 +240,18 @@ def test_what_was_never_sent_is_safe_to_repeat():
     """Errors of connections that were never made say so; those of broken ones do not know."""
     assert connect_error(aiohttp.ConnectionTimeoutError(), timeout=2.0).is_retry_safe is True
     assert connect_error(aiohttp.ServerDisconnectedError()).is_retry_safe is None
+
+
+# --- conditions ----------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_a_condition_through_boto_may_meet_its_own_success(s3_of):
+    """A conditional write through client.s3 whose answer was lost is sent again, and its 412 is handed on as it is."""
+    scene = Scene({"a": [Step.lost()], "b": []})
+    with pytest.raises(ClientError) as caught:
+        await s3_of(scene).put_object(**KEY, Body=b"data", IfNoneMatch="*")
+    assert caught.value.response["Error"]["Code"] == "PreconditionFailed"
+    assert asked(scene, "PutObject") == ["a", "b"]
+    assert scene.store.get("bucket", "key").data == b"data"
+    assert scene.leaks() == {}

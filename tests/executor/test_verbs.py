@@ -270,3 +270,33 @@ async def test_options_reach_every_verb():
         assert now() == elapsed
     assert {who for who, _ in scene.asked} == {"b"}
     assert math.isclose(now(), 7.0)
+
+
+@pytest.mark.parametrize(("code", "before", "is_gone"), [
+    ("NoSuchKey", False, True),
+    ("NoSuchKey", True, True),
+    ("404", True, True),
+    ("NoSuchVersion", True, True),
+    ("404", False, False),
+    ("NoSuchVersion", False, False),
+    ("NoSuchBucket", False, False),
+    ("NoSuchBucket", True, False),
+])  # fmt: skip
+def test_a_deletion_that_finds_nothing(code, before, is_gone):
+    """404 to a delete is a success where it says that there is no such object, or where an earlier attempt
+    may have deleted it; a missing bucket, or a path that leads nowhere, is an error.
+    """
+
+    async def play():
+        scene = Scene({"a": [Step.lost()] if before else [], "b": [Step.error(404, code)]})
+        if not before:
+            scene["a"].script.append(Step.error(404, code))
+        deletion = scene.delete_object("bucket", "key", version_id=None)
+        if is_gone:
+            await deletion
+        else:
+            with pytest.raises(ObjectNotFoundError):
+                await deletion
+        assert len(scene.asked) == 1 + before
+
+    run(play())

@@ -10,10 +10,30 @@ import pytest
 
 from flashback_async import FlashbackClient
 from flashback_async.sandbox.fixtures import flashback_cluster_factory  # noqa: F401  # a fixture
+from flashback_async.transport.s3_pool import S3Pool
 
-from .watching import RecordingRouter, settled
+from .watching import RecordingRouter, open_connections, settled
 
 DISTANCE = 0.02
+
+
+def pytest_generate_tests(metafunc):
+    """Every promise is kept on both lanes; `nox -s full` runs all tests on both, every run those of the modules
+    that say `BOTH_LANES = True`: whatever is peculiar to a lane shows there.
+    """
+    fast = (
+        "fast"
+        if getattr(metafunc.module, "BOTH_LANES", False)
+        else pytest.param("fast", marks=pytest.mark.full)
+    )
+    metafunc.parametrize("lane", ["aioboto3", fast], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def lane(request, hermetic_environment, monkeypatch):
+    """How objects move in this test, unless it has settings of its own."""
+    monkeypatch.setenv("FB_LANE", request.param)
+    return request.param
 
 
 @pytest.fixture
@@ -67,11 +87,29 @@ def watched(monkeypatch):
     return routers
 
 
+@pytest.fixture
+def pools(monkeypatch):
+    """Every pool of this test, to be looked at when it is over."""
+    made = []
+    build = S3Pool.__init__
+
+    def watched_build(self, *arguments, **options):
+        build(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(S3Pool, "__init__", watched_build)
+    return made
+
+
 @pytest.fixture(autouse=True)
-async def nothing_left(watched):
-    """After every test: no attempt in flight, no body being read, no task, no thread of a client."""
+async def nothing_left(watched, pools):
+    """After every test: no attempt in flight, no body being read, no lease, no task, no connection, no thread
+    of a client.
+    """
     before = asyncio.all_tasks()
+    connections = open_connections()
     yield
+    assert [pool.leases for pool in pools if pool.leases] == []
     assert await settled(lambda: [task for task in asyncio.all_tasks() if task not in before]) == []
     now = asyncio.get_running_loop().time()
     for router in watched:
@@ -79,6 +117,7 @@ async def nothing_left(watched):
         assert (snapshot.in_flight, snapshot.streaming) == (0, 0)
         assert all(row.in_flight == row.streaming == 0 for row in snapshot.endpoints)
     assert await settled(client_threads) == []
+    assert await settled(lambda: sorted(open_connections() - connections)) == []
 
 
 def client_threads():

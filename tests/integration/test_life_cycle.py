@@ -17,22 +17,11 @@ from flashback_async.sandbox import Behaviour
 
 from .conftest import client_threads
 from .scripted import SILENCE, scripted, settings_for
-from .watching import REST, RecordingRouter, eventually, settled
+from .watching import REST, RecordingRouter, eventually, open_sockets, settled
 from .workload import KIB, Workload
 
 LONGEST_PAUSE = 0.06
 """Seconds that the loop may stand still while a client starts, where nobody else wants the processor."""
-
-
-def open_sockets():
-    """Inodes of the sockets of this process."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{name}")
-            if target.startswith("socket:"):
-                found.add(target)
-    return found
 
 
 async def nothing_more_than(before, tasks):

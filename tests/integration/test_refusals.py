@@ -16,6 +16,8 @@ from flashback_async.sandbox import Behaviour, WritesDisabled
 
 from .scripted import error, scripted, settings_for
 
+BOTH_LANES = True
+
 REFUSALS = [
     (403, "AccessDenied", AccessDeniedError),
     (404, "NoSuchKey", ObjectNotFoundError),
@@ -122,15 +124,15 @@ async def test_every_field_of_a_refusal(running):
     """Code, status, request id and message of the service arrive with the error."""
 
     async def refuse(_):
-        return error(409, "OperationAborted", message="A conflicting operation is in progress.")
+        return error(409, "InvalidBucketState", message="The bucket does not allow that now.")
 
     async with scripted(refuse) as server, running(settings_for(server)) as fb:
         with pytest.raises(ServiceError) as caught:
             await fb.delete_object("bucket", "some/key")
         assert untouched(fb)
     refusal = caught.value
-    assert (refusal.code, refusal.status, refusal.request_id) == ("OperationAborted", 409, "request-7")
+    assert (refusal.code, refusal.status, refusal.request_id) == ("InvalidBucketState", 409, "request-7")
     assert str(refusal) == (
-        "DeleteObject bucket/some/key: 409 OperationAborted: A conflicting operation is in progress."
+        "DeleteObject bucket/some/key: 409 InvalidBucketState: The bucket does not allow that now."
     )
     assert len(server.seen) == 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +55,25 @@ class RecordingRouter(Router):
         """(attempts at `endpoint`, all attempts) that started in `since <= time < until`."""
         chosen = [row for row in self.started if since <= row.at < until]
         return sum(row.endpoint == endpoint for row in chosen), len(chosen)
+
+
+def open_sockets() -> set[str]:
+    """Inodes of the sockets of this process."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+def open_connections() -> set[str]:
+    """The TCP sockets among them: the sandbox talks to its processes over others."""
+    rows = [
+        row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()
+    ]
+    return open_sockets() & {f"socket:[{row[9]}]" for row in rows if len(row) > 9}
 
 
 async def settled(left: Callable[[], list[object]]) -> list[object]:

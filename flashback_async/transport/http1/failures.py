@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from flashback_async.errors import ClientClosedError, EndpointConnectError
+from flashback_async.transport.outcomes import unsent
 
 
 class MalformedAnswerError(Exception):
@@ -15,12 +16,12 @@ class MalformedAnswerError(Exception):
 
 def unreachable(host: str, port: int, error: Exception) -> EndpointConnectError:
     """No connection came about: refused, no such name, TLS failed."""
-    return EndpointConnectError(f"cannot connect to {host}:{port}: {_why(error)}")
+    return unsent(f"cannot connect to {host}:{port}: {_why(error)}")
 
 
 def too_slow(timeout: float) -> EndpointConnectError:
     """No connection came about in time."""
-    return EndpointConnectError(f"no connection within {timeout:g} s")
+    return unsent(f"no connection within {timeout:g} s")
 
 
 def unanswered(error: BaseException | None) -> EndpointConnectError:
