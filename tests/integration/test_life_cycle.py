@@ -280,13 +280,12 @@ async def test_two_loops_in_two_threads_share_one_router(moto_cluster):
     assert sum(node.failures for node in snapshot.endpoints) == sum(s.retries for _, s in done.values())
 
 
-@pytest.mark.parametrize("lane", ["aioboto3", "fast"])
-async def test_threads_start_at_once_and_a_forked_child_starts_too(moto_cluster, lane):
+async def test_threads_start_at_once_and_a_forked_child_starts_too(moto_cluster):
     """Clients may start in several threads at the same moment, and in a child forked while one is in use."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         Path(__file__).with_name("starts_at_once.py"),
-        env={**os.environ, **moto_cluster.environment(), "FB_LANE": lane},
+        env={**os.environ, **moto_cluster.environment()},
         stdout=asyncio.subprocess.PIPE,
     )
     told, _ = await asyncio.wait_for(process.communicate(), 90)
