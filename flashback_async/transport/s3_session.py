@@ -38,8 +38,8 @@ def lean_session() -> AioSession:
 
 
 def ask_fewer_rules(session: AioSession) -> None:
-    """Where requests go is found out once per bucket, not once per key; see `RulesLoader`."""
-    session.register_component("data_loader", RulesLoader.after(session.get_component("data_loader")))
+    """Where requests go is found out once per bucket, not once per key; see `SharedLoader`."""
+    session.register_component("data_loader", SharedLoader.after(session.get_component("data_loader")))
 
 
 def parse_timestamps_faster(session: AioSession) -> None:
@@ -52,7 +52,7 @@ def count_no_retries(session: AioSession) -> None:
     session.unregister("request-created", add_retry_headers)
 
 
-class RulesLoader(Loader):  # type: ignore[misc]  # botocore has no types
+class SharedLoader(Loader):  # type: ignore[misc]  # botocore has no types
     """Loads botocore's data once per process, without the parameters that no rule of endpoints reads.
 
     botocore keeps what it loaded per session, which would be 80 ms and 8 MiB for each of several clients. The
@@ -66,7 +66,7 @@ class RulesLoader(Loader):  # type: ignore[misc]  # botocore has no types
     """
 
     @classmethod
-    def after(cls, other: Loader) -> RulesLoader:
+    def after(cls, other: Loader) -> SharedLoader:
         """One that searches where `other` does."""
         return cls(extra_search_paths=list(other.search_paths), include_default_search_paths=False)
 
