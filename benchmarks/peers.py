@@ -119,10 +119,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="256 MiB too, one at a time")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
     add_option(parser)
-    parser.add_argument("--json", type=Path, default=RESULTS / "peers.json", metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 7)
     options.seconds = options.seconds or (0.3 if options.quick else 1.0)
+    # README shows what is in the first one.
+    options.json = options.json or RESULTS / ("peers_quick.json" if options.quick else "peers.json")
     return options
 
 
