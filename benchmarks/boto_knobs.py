@@ -1,7 +1,7 @@
 """What is each thing worth that makes boto's part of a call cheaper here? CPU of an aioboto3 client's calls.
 
     python benchmarks/boto_knobs.py
-    python benchmarks/boto_knobs.py --rounds 41 --json boto_knobs.json
+    python benchmarks/boto_knobs.py --quick
 
 One client has none of them, one has each alone, one is as `FlashbackClient` makes its own. All share one
 aiohttp session, and are configured alike in what S3-compatible stores need. GET and PUT of 4 KiB with 32 in
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -29,6 +28,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.awsrequest import HeadersDict
 from botocore.handlers import add_expect_header
+from measuring.results import RESULTS, write
 from serving.fixed import fixed_server
 
 from flashback_async.config import FlashbackSettings
@@ -43,11 +43,12 @@ from flashback_async.transport.s3_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiobotocore.client import AioBaseClient
     from botocore.awsrequest import AWSPreparedRequest
 
+QUESTION = "What is each thing worth that makes boto's part of a call cheaper here?"
 BODY = 4_096
 IN_FLIGHT = 32
 KEY = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
@@ -198,7 +199,7 @@ async def calls_of(work: Work, client: AioBaseClient) -> float:
     return calls / work.times
 
 
-async def measure(url: str, rounds: int) -> list[dict[str, object]]:
+async def measure(url: str, operations: Sequence[str], rounds: int) -> list[dict[str, object]]:
     """One row per operation and client."""
     rows = []
     async with AsyncExitStack() as stack:
@@ -210,7 +211,8 @@ async def measure(url: str, rounds: int) -> list[dict[str, object]]:
         clients[ALL] = await client_with_all(url, sessions[HttpSession])
         for client in clients.values():
             client.meta.events.register("before-send.s3.ListObjectsV2", listed)
-        for operation, work in WORK.items():
+        for operation in operations:
+            work = WORK[operation]
             for client in clients.values():
                 await do(work, client)
             figures: dict[str, list[float]] = {name: [] for name in clients}
@@ -228,17 +230,19 @@ async def measure(url: str, rounds: int) -> list[dict[str, object]]:
 def main() -> int:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 15")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--operations", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--json", type=Path, default=RESULTS / "boto_knobs.json", metavar="FILE")
     options = parser.parse_args()
+    rounds = options.rounds or (3 if options.quick else 15)
     with fixed_server(BODY) as url:
-        rows = asyncio.run(measure(url, options.rounds))
+        rows = asyncio.run(measure(url, options.operations, rounds))
     print(f"{'':32} {'CPU':>9} {'ratio':>6} {'calls':>7}")
     for row in rows:
         name = f"{row['operation']:5}{row['client']}"
         print(f"{name:32} {row['seconds'] * 1e6:6.0f} us {row['ratio']:6.2f} {row['calls']:7,}")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"rounds": options.rounds, "rows": rows}, indent=1) + "\n")
+    write(options.json, QUESTION, rows, rounds=rounds)
     return 0
 
 

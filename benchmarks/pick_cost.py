@@ -194,11 +194,13 @@ def measure(url: str, rounds: int) -> tuple[list[float], list[float], dict[Case,
 def main() -> int:
     """Measure, show, and judge by the design's bounds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="2 rounds instead of 7, and no judgement")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
+    rounds = options.rounds or (2 if options.quick else 7)
     with fixed_server(BODY) as url:
-        gets, empty, figures = measure(url, options.rounds)
+        gets, empty, figures = measure(url, rounds)
     print(f"{'bare aioboto3 GET of 4 KiB':40} {median(gets) * 1e6:8.1f} us")
     print(
         f"{'two calls that do nothing':40} {median(empty) * 1e6:8.1f} us {median(empty) / median(gets):8.2%}"
@@ -219,11 +221,11 @@ def main() -> int:
         result = {
             "get_seconds": median(gets),
             "empty_seconds": median(empty),
-            "rounds": options.rounds,
+            "rounds": rounds,
             "rows": rows,
         }
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if missed else 0
+    return 1 if missed and not options.quick else 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
@@ -28,10 +27,11 @@ from flashback_async.transport.loop_lag import LoopLag
 from flashback_async.transport.membership import Membership
 from flashback_async.transport.monitor import Monitor
 from flashback_async.transport.probe import Prober
+from flashback_async.transport.tls import tls_context
 from flashback_async.transport.trust import EndpointTrust
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import ssl
     from types import TracebackType
 
     # Where these types are not installed, type checkers see no more than with aioboto3 itself.
@@ -232,11 +232,11 @@ class FlashbackClient(Verbs, EndpointVerbs):
     async def _wire(self, stack: AsyncExitStack) -> _Running:
         """Make the parts and start them; `stack` takes them down again in reverse."""
         settings, router, loop = self.settings, self._router, asyncio.get_running_loop()
-        # Off the loop, and only now: boto takes a third of a second to import, the authorities 25 ms.
+        # Off the loop, and only now: boto takes a third of a second to import, the authorities 25 ms once.
         make_pool, tls = self._make_pool, None
         if make_pool is None:
             make_pool = await asyncio.to_thread(_import_pool)
-            tls = await asyncio.to_thread(_tls_context, settings.ca_file)
+            tls = await asyncio.to_thread(tls_context, settings.ca_file)
         monitor = Monitor(router)
         pool = make_pool(settings, tls=tls, clock=loop.time)
         stack.push_async_callback(pool.close)
@@ -294,13 +294,6 @@ class FlashbackClient(Verbs, EndpointVerbs):
         stack.push_async_callback(control_plane.aclose)
         trust = EndpointTrust.from_settings(settings)
         return ControlPlaneSource(control_plane, trust, settings, clock=asyncio.get_running_loop().time)
-
-
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigurationError(f"ca_file={str(ca_file)!r} holds no usable certificates: {error}") from error
 
 
 def _import_pool() -> PoolFactory:

@@ -1,4 +1,4 @@
-"""botocore's session for all clients: its models, loaded once, and what makes its calls cheaper.
+"""botocore's session for all clients: its models, loaded once per process, and what makes its calls cheaper.
 
 Only through what botocore offers for it, and nothing that anybody can see in an answer. What each of them is
 worth, `benchmarks/boto_knobs.py` measures.
@@ -17,7 +17,7 @@ from botocore.loaders import Loader
 from flashback_async.transport.s3_timestamps import parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Composed by botocore anew for every request otherwise, from parts that are always the same. botocore adds
 # its own name behind it.
@@ -38,8 +38,8 @@ def lean_session() -> AioSession:
 
 
 def ask_fewer_rules(session: AioSession) -> None:
-    """Where requests go is found out once per bucket, not once per key; see `RulesLoader`."""
-    session.register_component("data_loader", RulesLoader.after(session.get_component("data_loader")))
+    """Where requests go is found out once per bucket, not once per key; see `SharedLoader`."""
+    session.register_component("data_loader", SharedLoader.after(session.get_component("data_loader")))
 
 
 def parse_timestamps_faster(session: AioSession) -> None:
@@ -52,20 +52,21 @@ def count_no_retries(session: AioSession) -> None:
     session.unregister("request-created", add_retry_headers)
 
 
-class RulesLoader(Loader):  # type: ignore[misc]  # botocore has no types
-    """Loads botocore's data, the rules of endpoints without the parameters that no rule reads.
+class SharedLoader(Loader):  # type: ignore[misc]  # botocore has no types
+    """Loads botocore's data once per process, without the parameters that no rule of endpoints reads.
 
-    botocore keeps the last hundred results of the rules, by all parameters. The key of an object is one of
+    botocore keeps what it loaded per session, which would be 80 ms and 8 MiB for each of several clients. The
+    files belong to an installed package and do not change, and nobody changes what was read from them: all
+    sessions share it, whatever their threads and loops. They share nothing else: AWS's configuration files
+    and variables are read for each session.
+
+    Of the rules botocore keeps the last hundred results, by all parameters. The key of an object is one of
     them, though no rule reads it, so that every new key would be a new evaluation: a quarter of a GET. Later
     releases of botocore (1.43 does) leave the key out by themselves.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._lean: dict[tuple[str, str | None], dict[str, Any]] = {}
-
     @classmethod
-    def after(cls, other: Loader) -> RulesLoader:
+    def after(cls, other: Loader) -> SharedLoader:
         """One that searches where `other` does."""
         return cls(extra_search_paths=list(other.search_paths), include_default_search_paths=False)
 
@@ -73,13 +74,27 @@ class RulesLoader(Loader):  # type: ignore[misc]  # botocore has no types
         self, service_name: str, type_name: str, api_version: str | None = None
     ) -> dict[str, Any]:
         """See botocore."""
-        if type_name != _RULES:
-            data: dict[str, Any] = super().load_service_model(service_name, type_name, api_version)
-            return data
-        which = (service_name, api_version)
-        if which not in self._lean:
-            self._lean[which] = lean_rules(super().load_service_model(service_name, type_name, api_version))
-        return self._lean[which]
+        found: dict[str, Any] = self._once((service_name, type_name, api_version), self._load_model)
+        return found
+
+    def load_data_with_path(self, name: str) -> tuple[dict[str, Any], str]:
+        """See botocore. All that is no model comes this way."""
+        found: tuple[dict[str, Any], str] = self._once((name,), super().load_data_with_path)
+        return found
+
+    def _load_model(self, service_name: str, type_name: str, api_version: str | None) -> dict[str, Any]:
+        data: dict[str, Any] = super().load_service_model(service_name, type_name, api_version)
+        return lean_rules(data) if type_name == _RULES else data
+
+    def _once(self, what: tuple[str | None, ...], load: Callable[..., object]) -> Any:
+        which = (tuple(self.search_paths), what)
+        found = _LOADED.get(which)
+        # No lock, which a fork could inherit while it is held: of two threads that load the same at once,
+        # both get what the first one stores.
+        return _LOADED.setdefault(which, load(*what)) if found is None else found
+
+
+_LOADED: Final[dict[tuple[tuple[str, ...], tuple[str | None, ...]], object]] = {}
 
 
 def lean_rules(rules: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import aioboto3
 import pytest
@@ -275,6 +278,18 @@ async def test_two_loops_in_two_threads_share_one_router(moto_cluster):
     assert sum(stats.attempts for _, stats in done.values()) == len(router.started)
     assert sum(node.requests for node in snapshot.endpoints) == len(router.started)
     assert sum(node.failures for node in snapshot.endpoints) == sum(s.retries for _, s in done.values())
+
+
+async def test_threads_start_at_once_and_a_forked_child_starts_too(moto_cluster):
+    """Clients may start in several threads at the same moment, and in a child forked while one is in use."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        Path(__file__).with_name("starts_at_once.py"),
+        env={**os.environ, **moto_cluster.environment()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _ = await asyncio.wait_for(process.communicate(), 90)
+    assert (told, process.returncode) == (b"5\n", 0)
 
 
 async def test_starting_does_not_stop_the_loop(moto_cluster):

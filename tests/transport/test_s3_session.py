@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -9,7 +11,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.endpoint_provider import EndpointProvider, RuleSet
-from botocore.exceptions import EndpointProviderError, ParamValidationError
+from botocore.exceptions import DataNotFoundError, EndpointProviderError, ParamValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -108,6 +110,44 @@ def test_other_data_of_botocore_is_untouched():
     for kind in ("service-2", "paginators-1", "waiters-2"):
         assert lean.load_service_model("s3", kind) == plain.load_service_model("s3", kind)
     assert lean.load_service_model("s3", RULES) is lean.load_service_model("s3", RULES)
+
+
+def test_sessions_share_what_botocore_loads():
+    """Whatever thread a session is made in: models, rules and tables are in memory once."""
+
+    def loaded(_number):
+        loader = lean_session().get_component("data_loader")
+        together.wait()
+        models = [loader.load_service_model("s3", kind) for kind in ("service-2", RULES)]
+        return [*models, loader.load_data("endpoints"), loader.load_data("partitions")]
+
+    together = Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        first, *others = threads.map(loaded, range(4))
+    assert all(data is same for other in others for data, same in zip(first, other, strict=True))
+
+
+def test_data_of_the_users_own_stays_with_who_asked_for_it(tmp_path, monkeypatch):
+    """A session that looks in another place, through AWS_DATA_PATH, finds what is there; others do not."""
+    (tmp_path / "mine.json").write_text('{"whose": "mine"}')
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    mine = lean_session().get_component("data_loader")
+    monkeypatch.delenv("AWS_DATA_PATH")
+    others = lean_session().get_component("data_loader")
+    assert mine.load_data("mine") == {"whose": "mine"}
+    with pytest.raises(DataNotFoundError):
+        others.load_data("mine")
+
+
+def test_aws_configuration_is_read_for_each_session(tmp_path, monkeypatch):
+    """What a configuration file says counts for the sessions that are made from then on."""
+    regions = []
+    for region in ("eu-west-1", "us-west-2"):
+        path = tmp_path / region
+        path.write_text(f"[default]\nregion = {region}\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+        regions.append(lean_session().get_config_variable("region"))
+    assert regions == ["eu-west-1", "us-west-2"]
 
 
 async def client_of(session):
