@@ -73,10 +73,15 @@ def newest(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", *session.posargs)
 
 
-@nox.session(venv_backend=HERE)
+@nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """Every benchmark, or one with options: `nox -s bench -- routing_simulation --seeds 1 2`."""
-    python = ready(session)
+    """Every benchmark, or one with options: `nox -s bench -- routing_simulation --seeds 1 2`.
+
+    In an environment of its own, with the clients that this package is compared to. Where nginx is missing,
+    the benchmarks that need it say what to install.
+    """
+    session.install("-e", ".[bench]")
+    python = "python"
     name, *options = session.posargs or ["*"]
     for script in sorted(Path("benchmarks").glob(f"{name}.py")):
         session.run(python, str(script), *options)

@@ -54,8 +54,10 @@ class _Answering(asyncio.Protocol):
             self._seen = rest
             length = LENGTH.search(head)
             self._body = int(length[1]) if length else 0
+            if b"100-continue" in head:
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if not self._body:
-                self._write(STORED if head.startswith(b"PUT") else self._answer)
+                self._write(self._answer if head.startswith(b"GET") else STORED)
 
     def _write(self, answer: bytes) -> None:
         self._transport.write(answer)  # type: ignore[attr-defined]  # a stream's transport writes

@@ -1,0 +1,1 @@
+"""How clients are measured: each in a process of its own, in interleaved rounds."""
