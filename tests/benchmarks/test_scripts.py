@@ -21,7 +21,7 @@ TINY = {
         *("--in-flight", "2", "--endpoints", "2"),
     ],
     "startup": ["--rounds=1", "--server=fixed", "--only", "flashback"],
-    "fleet": ["--nodes", "2", "--seconds", "0.5"],
+    "fleet": ["--nodes", "2", "--warm-up", "0.5", "--seconds", "0.5"],
 }
 
 
