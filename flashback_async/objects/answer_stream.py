@@ -164,7 +164,7 @@ class AnswerStream:
                 self._complete()
                 return b""
             elif self._delivered == self._length:
-                self._end(Outcome.SUCCESS)
+                self._complete()
                 return b""
             else:
                 missing = (self._length or 0) - self._delivered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError
 from flashback_async.routing import Outcome
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from flashback_async.transport.monitor import Monitor
     from flashback_async.transport.operation import Journey, Operation
     from flashback_async.transport.s3_call import Lease, Leases, S3Answer
+
+
+# Keys that one attempt may be refused with, one after the other: they may rotate while it is under way.
+MOST_RENEWALS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +116,16 @@ class Exchange:
             if lease is None:
                 patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
                 lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
-            try:
-                self.answer, first_byte = await self._timed(lease)
-            except ServiceError as refusal:
-                if not (self.operation.is_replayable and await self._has_new_key(lease, refusal)):
-                    raise
-                self.answer, first_byte = await self._timed(lease)
+            renewals = 0
+            while True:
+                try:
+                    self.answer, first_byte = await self._timed(lease)
+                    break
+                except ServiceError as refusal:
+                    renewals += 1
+                    may_renew = self.operation.is_replayable and renewals <= MOST_RENEWALS
+                    if not (may_renew and await self._has_new_key(lease, refusal)):
+                        raise
             self.lease = lease
             self.is_answered = True
             outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS

@@ -20,6 +20,7 @@ from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_client import S3Client
 from flashback_async.transport.s3_errors import from_client_error
 from flashback_async.transport.s3_http import REDIRECTS, redirected
+from flashback_async.transport.s3_session import USER_AGENT
 from flashback_async.transport.s3_wire import Place, WirePlan
 from flashback_async.transport.sigv4 import Signer
 from flashback_async.transport.upload import UploadReader
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 # Bytes of an answer that is read whole: an error, or next to nothing. Error pages have a few kilobytes.
 _MOST: Final = 1_024 * 1_024
 _REFUSED: Final = 300
+_AGENT: Final = (("user-agent", USER_AGENT),)
 
 
 class FastLane:
@@ -128,10 +130,13 @@ class FastClient(S3Client):
         self._place = Place(endpoint.url, addressing=lane.settings.addressing)
         self._signer = Signer(credentials, lane.settings.region)
         self._sign_payload = sign_payload
+        # Of the host that was asked last: with buckets in the path there is only one.
+        self._origin: tuple[str, Connections] | None = None
 
     async def __call__(self, operation: Operation, *, progress: Progress) -> S3Answer:
         """Send `operation` once; see `S3Call`."""
-        plan = self._lane.plan(operation.name, self.boto)
+        lane = self._lane
+        plan = lane.plan(operation.name, self.boto)
         request = None
         if plan is not None and plan.answer.streams_body is operation.streamed:
             request = plan.request(operation, self._place)
@@ -139,16 +144,19 @@ class FastClient(S3Client):
             return await super().__call__(operation, progress=progress)
         body = None if operation.upload is None else operation.upload.reader(progress)
         try:
+            # Small bodies leave in one piece, and readers tell of their progress by themselves.
             digest = await payload_hash(body, signed=self._sign_payload)
-            head = request.signed_head(self._signer, payload_hash=digest, now=self._lane.wall_clock())
-            answer = await self._lane.connections(self._scheme, request.host).send(
-                head, body, expects_body=request.method != "HEAD", progress=progress
+            head = request.signed_head(self._signer, payload_hash=digest, now=lane.wall_clock(), also=_AGENT)
+            answer = await self._connections(request.host).send(
+                head, body, expects_body=request.method != "HEAD"
             )
         finally:
             if isinstance(body, UploadReader):
                 body.close()
         try:
-            return await self._understood(plan, operation, answer)
+            if answer.status < _REFUSED and operation.streamed:
+                return S3Answer(plan.answer.fields(answer.status, answer.headers), answer.status, answer)
+            return await self._read(plan, answer)
         except ClientError as error:
             answer.close()
             raise from_client_error(error, operation.kind, now=datetime.now(UTC)) from error
@@ -156,13 +164,23 @@ class FastClient(S3Client):
             answer.close()
             raise
 
-    async def _understood(self, plan: WirePlan, operation: Operation, answer: Answer) -> S3Answer:
+    def _connections(self, host: str) -> Connections:
+        origin = self._origin
+        if origin is None or origin[0] != host:
+            origin = self._origin = (host, self._lane.connections(self._scheme, host))
+        return origin[1]
+
+    async def _read(self, plan: WirePlan, answer: Answer) -> S3Answer:
+        """An answer that is read whole.
+
+        Raises:
+            ClientError: it is a refusal.
+            EndpointServerError: it is a redirect, or not S3's.
+        """
         status = answer.status
         if status >= _REFUSED:
             if status in REDIRECTS:
                 raise redirected(status, dict(answer.headers).get("location"))
             raise plan.answer.error(status, answer.headers, await answer.read_all(_MOST))
-        if operation.streamed:
-            return S3Answer(plan.answer.fields(status, answer.headers), status, answer)
         body = await answer.read_all(_MOST)
         return S3Answer(plan.answer.fields(status, answer.headers, body), status)

@@ -37,10 +37,10 @@ class Slots:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 # The place came together with the cancellation: it is the next one's.
                 self.give_back()
-            else:
+            elif turn in self._waiters:
                 self._waiters.remove(turn)
             raise
 

@@ -273,6 +273,28 @@ async def test_a_refused_request_goes_once_more_with_another_key():
     assert lines.released == 1
 
 
+@pytest.mark.parametrize("rotations", [2, 3, 4])
+def test_keys_that_rotate_while_one_request_runs(rotations):
+    """A request that is refused with one key after the other goes on with the next one, but not for ever."""
+
+    class Rotating(Locked):
+        async def renewed(self, refusal):
+            self._is_new = len(self.sent) >= rotations
+            return True
+
+    async def play():
+        scene, lines = Scene({"a": []}), Rotating(key=True)
+        call = executor(scene, lines).call(operation(), Journey(deadline=Deadline(), attempts_left=1))
+        if rotations <= 3:
+            await call
+        else:
+            with pytest.raises(AccessDeniedError):
+                await call
+        assert (len(lines.sent), lines.released) == (min(rotations + 1, 4), 1)
+
+    run(play())
+
+
 @scenario
 async def test_a_key_without_a_successor_is_refused():
     """If the provider has no other key, the refusal is raised as it came; it counts against nobody."""

@@ -17,6 +17,25 @@ from .watching import RecordingRouter, open_connections, settled
 DISTANCE = 0.02
 
 
+def pytest_generate_tests(metafunc):
+    """Every promise is kept on both lanes; `nox -s full` runs all tests on both, every run those of the modules
+    that say `BOTH_LANES = True`: whatever is peculiar to a lane shows there.
+    """
+    fast = (
+        "fast"
+        if getattr(metafunc.module, "BOTH_LANES", False)
+        else pytest.param("fast", marks=pytest.mark.full)
+    )
+    metafunc.parametrize("lane", ["aioboto3", fast], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def lane(request, hermetic_environment, monkeypatch):
+    """How objects move in this test, unless it has settings of its own."""
+    monkeypatch.setenv("FB_LANE", request.param)
+    return request.param
+
+
 @pytest.fixture
 def figures(request):
     """A function that puts a line of figures under the test's name into the summary."""

@@ -14,6 +14,8 @@ from flashback_async.sandbox import Behaviour
 from .scripted import HOST, Answer, etag, reset, scripted, settings_for
 from .watching import RecordingRouter
 
+BOTH_LANES = True
+
 KIB = 1 << 10
 COUNT = 30
 SEED = 30
@@ -30,9 +32,9 @@ class FirstAt(RecordingRouter):
 
     first = ""
 
-    def acquire(self, bucket, kind, tried=(), size=None, *, now, only=None):
+    def acquire(self, bucket, kind, tried=(), size=None, *, only=None, **more):
         only = only or (None if tried else self.first)
-        return super().acquire(bucket, kind, tried, size, now=now, only=only)
+        return super().acquire(bucket, kind, tried, size, only=only, **more)
 
 
 def triples() -> list[tuple[int, int, str]]:

@@ -21,6 +21,8 @@ from flashback_async.sandbox import Behaviour, Variant
 
 from .scripted import KEY_ID, KEY_SECRET, scripted, settings_for
 
+BOTH_LANES = True
+
 TOKEN = "an-access-token-nobody-may-see"
 KEYS = {"key_id": KEY_ID, "key_secret": KEY_SECRET}
 

@@ -18,6 +18,8 @@ from flashback_async.sandbox import Behaviour
 
 from .scripted import Answer, error, etag, scripted, settings_for
 
+BOTH_LANES = True
+
 MIB = 1_024 * 1_024
 SIZE = 24 * MIB + 12_345
 DATA = Random(7).randbytes(SIZE)

@@ -15,6 +15,8 @@ from flashback_async.sandbox import Behaviour
 from .scripted import SILENCE, Answer, scripted, settings_for
 from .workload import KIB
 
+BOTH_LANES = True
+
 MIB = 1_024 * KIB
 CANCELLATIONS = 1_000
 

@@ -108,11 +108,11 @@ async def test_slow_down_inside_a_200(cluster, running):
         await fb.put_object("demo", "source", b"copied", metadata={"kind": "test"})
         for node in cluster.nodes[:2]:
             await node.set(Behaviour(status=200, body_format="xml", error_code="SlowDown"))
-        for number in range(12):
+        for number in range(40):
             await fb.copy_object("demo", "source", f"copy-{number}")
         for node in cluster.nodes[:2]:
             await node.heal()
-        for number in range(12):
+        for number in range(40):
             found = await fb.get_object("demo", f"copy-{number}")
             assert found.body == b"copied"
         throttled = sum(node.throttled for node in fb.nodes())

@@ -19,6 +19,8 @@ from flashback_async import (
 from .scripted import HOST, RESET, SILENCE, Answer, MemoryStore, scripted, settings_for
 from .workload import KIB
 
+BOTH_LANES = True
+
 MIB = 1_024 * KIB
 SHORT = {"connect_timeout": 0.4, "first_byte_timeout": 0.4, "stall_timeout": 0.4}
 

@@ -11,6 +11,8 @@ from contract.seam import CONNECTIONS, SeamContract
 from flashback_async.routing import Endpoint
 from flashback_async.transport.s3_pool import S3Pool
 
+BOTH_LANES = True
+
 
 class Real(SeamContract):
     """aioboto3's clients through one node of a cluster."""

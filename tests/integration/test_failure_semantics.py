@@ -34,6 +34,8 @@ from .scripted import RESET, SILENCE, Answer, error, etag, scripted, settings_fo
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+BOTH_LANES = True
+
 ROOT = Path(__file__).parents[2]
 DATA = bytes(range(256)) * 40
 NONE_SENT = (1, 0)

@@ -16,6 +16,8 @@ from flashback_async.sandbox import Behaviour, WritesDisabled
 
 from .scripted import error, scripted, settings_for
 
+BOTH_LANES = True
+
 REFUSALS = [
     (403, "AccessDenied", AccessDeniedError),
     (404, "NoSuchKey", ObjectNotFoundError),

@@ -34,6 +34,8 @@ from .scripted import Answer, scripted, settings_for
 from .watching import settled
 from .workload import KIB
 
+BOTH_LANES = True
+
 MIB = 1_024 * KIB
 DATA = Random(5).randbytes(20 * MIB)
 # Of the operations that moto implements, those that it refuses: nothing in the sequence is archived.

@@ -25,6 +25,8 @@ from flashback_async import (
 
 from .scripted import HOST, MemoryStore, etag, scripted, settings_for
 
+BOTH_LANES = True
+
 MIB = 1 << 20
 TIMER = 0.4
 """Seconds of the timer that is looked at; the others are far away."""

@@ -12,6 +12,8 @@ from flashback_async import EndpointServerError, ServiceError, __version__
 from .scripted import KEY_ID, KEY_SECRET, Answer, MemoryStore, authority, error, scripted, settings_for
 from .workload import KIB
 
+BOTH_LANES = True
+
 BODY = Random(29).randbytes(3 * KIB)
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
