@@ -177,7 +177,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=list(NODES), metavar="N")
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds that do not count")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for which callers ask after that")
+    parser.add_argument("--seconds", type=float, default=15.0, help="for which callers ask after that")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS / "fleet.json", metavar="FILE")
     return parser.parse_args()
