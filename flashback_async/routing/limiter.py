@@ -151,7 +151,7 @@ class Limiter:
         """Requests per second that passed lately; less time than the least sample is no rate."""
         slot = self._turn(int(now // self._width), now)
         since = max(self._counted_from, (slot - _SLICES + 1) * self._width)
-        return max(0, sum(self._admitted)) / max(self._policy.limiter_sample, now - since)
+        return sum(self._admitted) / max(self._policy.limiter_sample, now - since)
 
     def _turn(self, slot: int, now: float) -> int:
         """Empty the slices that are used again by `slot`; what comes late counts as of the latest one."""

@@ -163,6 +163,14 @@ def test_asking_does_not_move_the_limit():
     assert tested.rate == pytest.approx(6.0)
 
 
+def test_an_older_time_moves_the_limit_nowhere():
+    """Threads may take a little out of order: the limit neither goes back nor gets ahead."""
+    tested = limited(10)
+    for now, rate in [(101.0, 9.5), (100.5, 9.5), (101.5, 9.9375)]:
+        tested.take(now)
+        assert tested.rate == pytest.approx(rate)
+
+
 @pytest.mark.parametrize(("age", "rate"), [(2.5, 10.0625), (3.0, 10.5), (4.0, 14.0)])
 def test_a_limit_that_is_used_grows_ever_faster(age, rate):
     """Beyond the estimate it looks for more: 10 x (1 + 0.4 x (age / 2 s - 1)^3)."""
@@ -186,6 +194,17 @@ def test_a_limit_outlives_a_pause():
     tested = limited(10)
     tested.take(3_700.0)
     assert tested.rate == 10.0
+
+
+def test_a_pause_is_no_time_of_growth():
+    """One a second may have been half of what was asked for, and a day later it is hardly more."""
+    tested = limited(1)
+    admitted(tested, start=100.0, end=104.0)
+    before = tested.rate
+    assert before is not None
+    tested.take(90_000.0)
+    assert tested.rate is not None
+    assert before < tested.rate < 2 * before
 
 
 # --- further 429s --------------------------------------------------------------------------------------------
