@@ -40,7 +40,7 @@ _MD5_ETAG: Final = re.compile(r'"?([0-9a-f]{32})"?')
 class Digest(Protocol):
     """A checksum in the making."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """The next bytes."""
 
     def digest(self) -> bytes:
@@ -81,7 +81,7 @@ class Check:
         self.expected = expected
         self._digest = digest_of(expected.algorithm)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """The next bytes."""
         self._digest.update(data)
 

@@ -184,7 +184,7 @@ class PartialFile:
             self._log = os.open(self._record_path, flags, 0o600)
             os.write(self._log, record.header())
 
-    def write(self, data: bytes, offset: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write all of `data` there. In a thread."""
         assert self._data is not None, "started before"
         view = memoryview(data)
@@ -247,15 +247,19 @@ class PieceWriter:
         self._file = file
         self._piece = piece
         self._offset = piece.start
-        self._waiting: list[bytes] = []
+        self._batch = memoryview(bytearray(min(_BATCH, piece.stop - piece.start)))
         self._size = 0
         self._checksum = 0
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises `OSError`."""
-        self._waiting.append(data)
-        self._size += len(data)
-        if self._size >= _BATCH:
+    @property
+    def room(self) -> memoryview:
+        """What is free of the batch."""
+        return self._batch[self._size :]
+
+    async def wrote(self, count: int) -> None:
+        """So many bytes are in the batch; a full one is written, the last one by `end`. Raises `OSError`."""
+        self._size += count
+        if self._size == len(self._batch) and self._offset + self._size < self._piece.stop:
             await self._flush()
 
     async def end(self) -> None:
@@ -268,8 +272,7 @@ class PieceWriter:
         await self._file.moved(amount)
 
     def _write(self, *, is_last: bool) -> None:
-        data = b"".join(self._waiting)
-        self._waiting.clear()
+        data = self._batch[: self._size]
         self._size = 0
         self._checksum = crc32(data, self._checksum)
         self._file.write(data, self._offset)

@@ -7,12 +7,11 @@ version. They meet where the speeds of the nodes have it.
 
 from __future__ import annotations
 
-import asyncio
-import io
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flashback_async.errors import IntegrityError
+from flashback_async.objects.memory import Memory
 from flashback_async.objects.task_group import task_group
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
-
-# Bytes of memory that are made at a time: zeroing more would hold the loop up for longer than a request may.
-_STEP = 4 * 1_024 * 1_024
 
 
 class Piece(NamedTuple):
@@ -35,8 +31,12 @@ class Piece(NamedTuple):
 class PieceSink(Protocol):
     """Where the bytes of one piece go, in their order."""
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+    @property
+    def room(self) -> memoryview:
+        """Memory for the next bytes, to be filled from its start."""
+
+    async def wrote(self, count: int) -> None:
+        """So many bytes are in the room, which is another one from now on."""
 
     async def end(self) -> None:
         """That was all of the piece."""
@@ -106,9 +106,9 @@ async def read_pieces(
 
     async def from_the_front() -> None:
         nonlocal failures
-        offset, rest = stream.start, b""
+        offset = stream.start
         while (piece := plan.at(offset)) is not None:
-            rest = await _copy(stream, piece, sink, rest)
+            await _copy(stream, piece, sink)
             note(stream, piece.stop)
             offset = piece.stop
         failures += stream.attempts - 1
@@ -123,7 +123,7 @@ async def read_pieces(
                 if piece is None:
                     return
                 async with stream.part(*piece) as source:
-                    await _copy(source, piece, sink, b"")
+                    await _copy(source, piece, sink)
                     note(source, piece.stop)
                     failures += source.attempts - 1
 
@@ -134,24 +134,22 @@ async def read_pieces(
     return Course(endpoint, failures)
 
 
-async def _copy(stream: ObjectStream, piece: Piece, sink: Sink, rest: bytes) -> bytes:
-    """The bytes of one piece; returns what came with them of the next one."""
+async def _copy(stream: ObjectStream, piece: Piece, sink: Sink) -> None:
+    """The bytes of one piece."""
     writer = sink.begin(piece)
     left = piece.stop - piece.start
     while left:
-        data, rest = rest or await stream.read_some(), b""
-        if not data:
+        with writer.room[:left] as room:
+            count = await stream.read_into(room)
+        if not count:
             raise IntegrityError(
                 f"{left} bytes of the range {piece.start}-{piece.stop} were not sent",
                 operation="GetObject",
                 endpoint=stream.endpoint,
             )
-        if len(data) > left:
-            data, rest = data[:left], data[left:]
-        await writer.write(data)
-        left -= len(data)
+        await writer.wrote(count)
+        left -= count
     await writer.end()
-    return rest
 
 
 class Whole(NamedTuple):
@@ -171,10 +169,11 @@ async def read_whole(runner: Runner, stream: ObjectStream, *, in_pieces: bool = 
     if not is_large or not in_pieces:
         body = await stream.read()
         return Whole(body, stream.endpoint, stream.attempts)
-    memory = await _Memory.of(stream.start, stream.length)
+    memory = Memory(stream.length)
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
+    pieces = _Pieces(memory, stream.start)
     course = await read_pieces(
-        runner, stream, plan, memory, concurrency=readers(runner, stream, limits.concurrency)
+        runner, stream, plan, pieces, concurrency=readers(runner, stream, limits.concurrency)
     )
     return Whole(memory.value(), course.endpoint, 1 + course.failures)
 
@@ -184,46 +183,29 @@ def readers(runner: Runner, stream: ObjectStream, concurrency: int) -> int:
     return concurrency if runner.identity_rule.tells(stream.identity) else 1
 
 
-class _Memory:
-    """One buffer for an object, which becomes its bytes without a copy."""
+class _Pieces:
+    """One piece of memory for all pieces of an object, the first byte of which is at `start`."""
 
-    def __init__(self, buffer: io.BytesIO, start: int) -> None:
-        self._buffer = buffer
+    def __init__(self, memory: Memory, start: int) -> None:
+        self._memory = memory
         self._start = start
-        self._view = buffer.getbuffer()
-
-    @classmethod
-    async def of(cls, start: int, length: int) -> _Memory:
-        """Memory for so many bytes of an object, the first of which is at `start`."""
-        buffer = io.BytesIO()
-        for end in (*range(_STEP, length, _STEP), length):
-            buffer.seek(end - 1)
-            buffer.write(b"\0")
-            await asyncio.sleep(0)
-        return cls(buffer, start)
 
     def begin(self, piece: Piece) -> _MemoryPiece:
         """Where a piece goes."""
-        return _MemoryPiece(self._view[piece.start - self._start : piece.stop - self._start])
-
-    def value(self) -> bytes:
-        """All of it; nothing can be written any more."""
-        self._view.release()
-        return self._buffer.getvalue()
+        return _MemoryPiece(self._memory.room(piece.start - self._start, piece.stop - self._start))
 
 
 class _MemoryPiece:
     """The place of one piece in memory."""
 
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
-        self._offset = 0
+    def __init__(self, room: memoryview) -> None:
+        self.room = room
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._view[self._offset : self._offset + len(data)] = data
-        self._offset += len(data)
+    async def wrote(self, count: int) -> None:
+        """So many bytes are in the room."""
+        with self.room as room:
+            self.room = room[count:]
 
     async def end(self) -> None:
         """Let go of the memory, which has to be free to become bytes."""
-        self._view.release()
+        self.room.release()

@@ -8,23 +8,20 @@ two versions are never mixed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from flashback_async.errors import (
     ClientClosedError,
-    DeadlineExceededError,
-    IntegrityError,
     OperationError,
 )
 from flashback_async.objects.checksums import Check
 from flashback_async.objects.info import object_info
+from flashback_async.objects.memory import Memory
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.read_answers import ReadAnswers
 from flashback_async.objects.read_request import Pinned
-from flashback_async.routing import Outcome
-from flashback_async.transport.body import CONFIRMED
+from flashback_async.objects.remainder import Remainder
 from flashback_async.transport.operation import Deadline
-from flashback_async.transport.outcomes import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +33,10 @@ if TYPE_CHECKING:
     from flashback_async.objects.read_request import ReadRequest
     from flashback_async.objects.runner import Place, Runner
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.body import LeasedBody
     from flashback_async.transport.operation import Journey, Operation
+
+# Bytes above which memory for all of it is made first; below, it comes with one or two reads of the socket.
+IN_PIECES: Final = 256 * 1_024
 
 
 class ObjectStream:
@@ -82,20 +81,15 @@ class ObjectStream:
         self._streamed = streamed
         self._admit = admit
         self._verifies = verifies
-        self._check: Check | None = None
         self._before: Journey | None = None
-        self._body: LeasedBody | None = None
+        self._rest: Remainder | None = None
         self._place: Place | None = None
         self._is_open = False
-        self._closed = False
-        self._skip = 0
-        self._left = 0
-        self._fresh = 0
 
     @property
     def endpoint(self) -> str:
         """Id of the endpoint that serves the stream now."""
-        return self._opened().endpoint_id
+        return self._opened().body.endpoint_id
 
     @property
     def attempts(self) -> int:
@@ -165,58 +159,30 @@ class ObjectStream:
 
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
+        rest = self._opened()
+        if rest.left > IN_PIECES:
+            memory = Memory(length := rest.left)
+            while rest.left:
+                with memory.room(length - rest.left, length) as room:
+                    await rest.read_into(room)
+            return memory.value()
         pieces = []
-        while self._left:
-            pieces.append(await self.read_some())
+        while rest.left:
+            pieces.append(await rest.read_some())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def read_some(self) -> bytes:
+    def read_some(self) -> Awaitable[bytes]:
         """The next bytes as they arrive; empty at the end. Raises what iteration raises."""
-        while self._left:
-            body = self._opened()
-            if self._closed:
-                raise ClientClosedError("the stream was left; read it inside its block")
-            try:
-                data = await body.read(self._journey.deadline)
-            except OperationError as error:
-                await self._resume(body, error)
-                continue
-            except TimeoutError:
-                body.end(Outcome.CANCELLED)
-                raise self.told(DeadlineExceededError(f"{self._left} bytes were still to come")) from None
-            if not data:
-                await self._resume(body, IntegrityError(f"the body ended with {self._left} bytes missing"))
-                continue
-            if self._skip:
-                dropped = min(self._skip, len(data))
-                self._skip -= dropped
-                data = data[dropped:]
-            data = data[: self._left]
-            self._left -= len(data)
-            self._fresh += len(data)
-            self._runner.monitor.bytes_read += len(data)
-            if self._check is not None:
-                self._check.update(data)
-            if not self._left:
-                self._complete(body, data)
-            if data:
-                return data
-        return b""
+        return self._opened().read_some()
 
-    def _complete(self, body: LeasedBody, last: bytes) -> None:
-        """Nothing is missing: let go, and compare."""
-        # Longer than asked for: the rest is not worth a connection.
-        body.end(Outcome.SUCCESS)
-        # Held against nobody: what was damaged in the store is damaged at every node, and the readers of one
-        # such object would close them all.
-        if self._check is not None and (wrong := self._check.error()) is not None:
-            self._closed, self._left = True, len(last)
-            raise self.told(wrong)
+    def read_into(self, memory: memoryview) -> Awaitable[int]:
+        """Put the next bytes into `memory`, as they arrive; how many, 0 at the end. Raises as `read_some`."""
+        return self._opened().read_into(memory)
 
-    def _opened(self) -> LeasedBody:
-        if self._body is None:
+    def _opened(self) -> Remainder:
+        if self._rest is None:
             raise ClientClosedError("the stream is not open; use `async with`")
-        return self._body
+        return self._rest
 
     def part(self, start: int, stop: int) -> ObjectStream:
         """Another stream of this operation, over the same version, to be read beside this one."""
@@ -252,9 +218,8 @@ class ObjectStream:
 
     def release(self) -> None:
         """Free the connection now: what was not read is not wanted. Idempotent."""
-        self._closed = True
-        if self._body is not None:
-            self._body.end(Outcome.CANCELLED)
+        if self._rest is not None:
+            self._rest.release()
 
     def lift_deadline(self) -> None:
         """Without a timeout of the caller's, go on as long as there is progress: the object is large."""
@@ -271,39 +236,15 @@ class ObjectStream:
 
     async def _begin(self, operation: Operation) -> None:
         request = self._request
-        body, position, self.identity = await self._answers.first(operation)
-        self._body = body
-        total = position.total
-        self.info = object_info(request.bucket, request.key, body.fields, size=total or 0)
-        self.checksum = self._runner.checksums.expected_of(body.fields)
-        if self._verifies and self.expected is not None:
-            self._check = Check(self.expected)
+        answer = await self._answers.first(operation)
         wanted = request.range or ByteRange()
-        first, stop = wanted.within(position.stop if total is None else total)
-        self.start, self.length = first, max(0, stop - first)
-        self._left = self.length
-        self._skip = first - position.start
-        if not self._left:
-            body.end(Outcome.SUCCESS)
-        elif self._skip < 0:
-            body.end(Outcome.CALLER_FAULT)
-            raise self.told(IntegrityError(f"asked for {wanted}, {body.endpoint_id} sent {position}"))
-
-    async def _resume(self, body: LeasedBody, error: OperationError) -> None:
-        """Go on at the next endpoint, at the first byte that is missing."""
-        body.end(outcome_of(error))
-        journey, executor = self._journey, self._runner.executor
-        if self._fresh and self._retry:
-            # What fails after progress is a new failure; only failures in a row use up the attempts. A few
-            # bytes spare no delay: endpoints that break at once would be asked without end and pause.
-            journey.renew(self._runner.attempts, hops=self._fresh < CONFIRMED)
-        self._fresh = 0
-        stop = self.start + self.length
-        offset = stop - self._left
-        rest = ByteRange(offset, stop)
-        operation = self._answers.further(rest, self.identity)
-        journey.note(error, body.endpoint_id, body.elapsed)
-        await executor.recover(operation, journey, error)
-        self._body, position, _ = await self._answers.go_on(operation, rest, self.identity)
-        self._skip = offset - position.start
-        self._runner.monitor.resumed += 1
+        rest = self._rest = Remainder(
+            self._runner, self._answers, self._journey, answer, wanted, retry=self._retry
+        )
+        fields, self.identity = answer.body.fields, answer.identity
+        self.start, self.length = rest.start, rest.left
+        self.info = object_info(request.bucket, request.key, fields, size=answer.position.total or 0)
+        self.checksum = self._runner.checksums.expected_of(fields)
+        if self._verifies and self.expected is not None:
+            rest.check = Check(self.expected)
+        rest.begin()

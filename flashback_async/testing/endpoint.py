@@ -75,15 +75,23 @@ class MemoryBody:
         """
         if self.line.is_cut:
             raise EndpointConnectError("the connection was closed")
-        return await self.line.hold(self._next())
+        return await self.line.hold(self._next(self._step.piece))
+
+    async def read_into(self, memory: memoryview) -> int:
+        """The next piece, or as much of it as there is room for, into `memory`. Raises what `read` raises."""
+        if self.line.is_cut:
+            raise EndpointConnectError("the connection was closed")
+        piece = await self.line.hold(self._next(min(self._step.piece, len(memory))))
+        memory[: len(piece)] = piece
+        return len(piece)
 
     def at_hand(self) -> None:
         """Nothing: whoever reads gives way to the loop, as with most sockets."""
 
-    async def _next(self) -> bytes:
+    async def _next(self, most: int) -> bytes:
         # Always gives way to the loop once, as a socket may.
         await asyncio.sleep(self._step.pace)
-        piece = self._data[self._offset : self._offset + self._step.piece]
+        piece = self._data[self._offset : self._offset + most]
         self._offset += len(piece)
         if not piece and self._breaks:
             if self._step.how is Break.RESET:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flashback_async.errors import EndpointConnectError, OperationError
 from flashback_async.transport.loop_lag import timeout_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from flashback_async.routing import Attempt, Outcome, Router
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.operation import Deadline
     from flashback_async.transport.s3_call import Lease, RawBody
+
+T = TypeVar("T")
 
 # A half-open trial is decided by so much of a body (design: the verified end, or 1 MiB).
 CONFIRMED = 1_024 * 1_024
@@ -78,22 +80,31 @@ class LeasedBody:
         """
         data = self._raw.at_hand()
         if data is None:
-            data = await self._awaited(deadline)
-        if not data and self.length is not None and self.received < self.length:
-            raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
-        before, self.received = self.received, self.received + len(data)
-        if before < CONFIRMED <= self.received:
-            self._router.confirm(self._attempt, now=self._clock())
+            data = await self._awaited(self._raw.read(), deadline)
+        self._count(len(data))
         return data
 
-    async def _awaited(self, deadline: Deadline) -> bytes:
+    async def read_into(self, memory: memoryview, deadline: Deadline) -> int:
+        """Put the next bytes into `memory`; how many, 0 at the verified end. Raises what `read` raises."""
+        count = await self._awaited(self._raw.read_into(memory), deadline)
+        self._count(count)
+        return count
+
+    def _count(self, count: int) -> None:
+        if not count and self.length is not None and self.received < self.length:
+            raise EndpointConnectError(f"the body ended after {self.received} of {self.length} bytes")
+        before, self.received = self.received, self.received + count
+        if before < CONFIRMED <= self.received:
+            self._router.confirm(self._attempt, now=self._clock())
+
+    async def _awaited(self, reading: Awaitable[T], deadline: Deadline) -> T:
         asked_at = self._clock()
         stalled_at = asked_at + self._stall_timeout
         is_stall = deadline.at is None or stalled_at <= deadline.at
         timer = asyncio.timeout_at(stalled_at if is_stall else deadline.at)
         try:
             async with timer:
-                return await self._raw.read()
+                return await reading
         except TimeoutError as error:
             # Told apart out here only: inside, a cancellation from outside at the same moment would be lost.
             if isinstance(error, OperationError) or not (timer.expired() and is_stall):

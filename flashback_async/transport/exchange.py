@@ -203,7 +203,7 @@ class Exchange:
 
         def progress(*, complete: bool) -> None:
             nonlocal patience, sent
-            if answered:
+            if answered or alarm.expired:
                 return  # An upload may go on for a moment after the answer came.
             patience = first_byte if complete else timeouts.stall
             sent = clock()

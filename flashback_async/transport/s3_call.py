@@ -33,6 +33,12 @@ class RawBody(Protocol):
             EndpointConnectError: the connection broke, or the body ended too early.
         """
 
+    async def read_into(self, memory: memoryview) -> int:
+        """Put the next bytes into `memory`, from its start; how many, 0 at the end. Raises as `read`.
+
+        Spares large bodies a copy, where the connection can do it.
+        """
+
     def at_hand(self) -> bytes | None:
         """What has arrived and was not read yet, without waiting: empty at the end, None if `read` must tell.
 

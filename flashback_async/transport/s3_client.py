@@ -168,8 +168,18 @@ class S3Body:
 
     async def read(self) -> bytes:
         """The next bytes as they arrive, empty at the end."""
+        return await self._next(-1)
+
+    async def read_into(self, memory: memoryview) -> int:
+        """Put the next bytes into `memory`: aiohttp has its own, so they are copied."""
+        data = await self._next(len(memory))
+        memory[: len(data)] = data
+        return len(data)
+
+    async def _next(self, most: int) -> bytes:
+        content = self._response.content
         try:
-            return await self._response.content.readany()
+            return await (content.readany() if most < 0 else content.read(most))
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # RuntimeError: the connection was closed on this side.
             raise self._http.broken(error) from error
