@@ -19,7 +19,7 @@ class Advance:
 
     def __init__(self, told: OnProgress | None) -> None:
         self._told = told
-        self._turn = asyncio.Lock()
+        self._turn = None if told is None else asyncio.Lock()
         self._now = 0
         self._known = 0
 
@@ -30,7 +30,7 @@ class Advance:
     async def __call__(self, amount: int) -> None:
         """So many bytes more arrived. Raises what the caller's function raises."""
         self._now += amount
-        if self._told is None:
+        if self._told is None or self._turn is None:
             return
         async with self._turn:
             fresh = self._now - self._known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from hashlib import md5
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -111,8 +110,8 @@ async def write_object(
     finally:
         await source.close()
     runner.monitor.bytes_written += result.size
-    stored = object_info(bucket, key, parameters, size=result.size)
-    return replace(stored, etag=result.etag, version_id=result.version_id)
+    told = {**parameters, "ETag": result.etag, "VersionId": result.version_id}
+    return object_info(bucket, key, told, size=result.size)
 
 
 async def _in_one(source: PartSource, limits: TransferLimits) -> Upload | None:

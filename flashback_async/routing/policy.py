@@ -9,6 +9,18 @@ from flashback_async.errors import ConfigurationError
 KIB = 1_024
 MIB = 1_024 * KIB
 
+# Something is divided by them.
+_ABOVE_ZERO = (
+    "decay_time",
+    "penalty_time",
+    "limiter_search",
+    "limiter_hold",
+    "limiter_window",
+    "limiter_sample",
+    "limiter_minimum",
+    "hedge_window",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingPolicy:
@@ -56,9 +68,17 @@ class RoutingPolicy:
         open_time_jitter: share of the open time that is random, so that clients do not return together.
         healthy_time: healthy seconds that take one doubling back.
         trial_limit: a half-open trial that never ended is given up after so long.
-        limiter_share: a first 429 sets the limit to this share of the rate admitted lately.
-        limiter_window: what "lately" means.
-        limiter_growth: requests per second that the limit grows by each second.
+        limiter_search_share: a first 429, and one too soon after another to have measured what passed between
+            them, set the limit to this share of the estimate. Less than CUBIC's 0.7: a first estimate has a
+            whole burst in it.
+        limiter_search: from there it is back at the estimate in so long. More than limiter_sample, or 429s
+            could go on coming too soon.
+        limiter_hold_share: any other 429 sets it to this share: less is left unused where an endpoint has no
+            room for bursts, and where it has some, that is what it makes room for.
+        limiter_hold: from there it is back in so long, and 15 % above after as long again: a node that allows
+            10 requests/s refuses one in some 110, and ten times as much is found within 30 s.
+        limiter_window: longest time over which it is measured what passed.
+        limiter_sample: shortest; in less, a burst looks like a rate.
         limiter_minimum: least limit in requests per second: it must be able to learn again.
         calm_time: a retry prefers endpoints that answered no 429 for so long: clients that share an address
             share a limit, and cannot see what the others take of it.
@@ -116,9 +136,12 @@ class RoutingPolicy:
     open_time_jitter: float = 0.5
     healthy_time: float = 10.0
     trial_limit: float = 60.0
-    limiter_share: float = 0.7
-    limiter_window: float = 2.0
-    limiter_growth: float = 0.2
+    limiter_search_share: float = 0.6
+    limiter_search: float = 2.0
+    limiter_hold_share: float = 0.85
+    limiter_hold: float = 6.0
+    limiter_window: float = 6.0
+    limiter_sample: float = 1.0
     limiter_minimum: float = 0.5
     calm_time: float = 30.0
     retry_after_limit: float = 300.0
@@ -150,7 +173,7 @@ class RoutingPolicy:
         for name in ("floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be at least 1")
-        for name in ("decay_time", "penalty_time", "limiter_window", "limiter_minimum", "hedge_window"):
+        for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RoutingPolicy.{name}={getattr(self, name)!r} must be above 0")
         if self.subset_from and self.subset_near + self.subset_drawn < 1:

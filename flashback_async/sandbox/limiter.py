@@ -22,7 +22,7 @@ class LeakyBuckets:
             self._excess[client] = (0.0, now)
             return True
         excess, since = before
-        excess = max(0.0, excess - self._limit.rate * (now - since)) + 1
+        excess = max(0.0, excess - self._limit.rate * (now - since) + 1)
         if excess > self._limit.burst:
             return False
         self._excess[client] = (excess, now)

@@ -110,8 +110,9 @@ class S3Client:
             parameters["Key"] = operation.key
         if operation.upload is not None:
             model = self._client.meta.service_model.operation_model(operation.name)
-            parameters[streamed_input(model) or "Body"] = operation.upload.reader(progress)
-            if "ContentLength" in model.input_shape.members:
+            body = parameters[streamed_input(model) or "Body"] = operation.upload.reader(progress)
+            # Of bytes, boto tells the length by itself.
+            if not isinstance(body, bytes) and "ContentLength" in model.input_shape.members:
                 parameters["ContentLength"] = operation.upload.size
         try:
             fields: dict[str, Any] = await method(**parameters)

@@ -22,7 +22,7 @@ TINY = {
     ],
     "boto_knobs": ["--rounds=1", "--operations", "GET"],
     "startup": ["--rounds=1", "--server=fixed", "--only", "flashback-fast"],
-    "fleet": ["--nodes", "2", "--seconds", "0.5"],
+    "fleet": ["--nodes", "2", "--warm-up", "0.5", "--seconds", "0.5"],
 }
 
 

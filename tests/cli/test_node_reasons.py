@@ -106,7 +106,7 @@ def test_when_all_are_limited_the_answer_is_how_long_to_wait():
     for name in "ab":
         use(made, name, Outcome.THROTTLED, times=1)
     assert answer(explained(made), "demo", READ) == (
-        "Reads of demo wait: every node that could serve is at its rate limit, the first for 2.0 s."
+        "Reads of demo wait: every node that could serve is at its rate limit, the first for 1.7 s."
     )
 
 

@@ -191,10 +191,10 @@ def test_a_rate_limit_is_told_with_the_wait():
     fleet = Fleet("a", "b")
     fleet.run("a", THROTTLED, now=0.0)
     row = told(fleet, "a", now=0.0)
-    assert (row.rate_limit, row.retry_in) == (0.5, 2.0)
+    assert (row.rate_limit, row.retry_in) == (0.6, pytest.approx(1 / 0.6))
     assert words(row) == (
         Verdict.RATE_LIMITED,
-        "it answered 429 (asked for less), so it gets 0.5 requests/s for now; the next one may go in 2.0 s",
+        "it answered 429 (asked for less), so it gets 0.6 requests/s for now; the next one may go in 1.7 s",
     )
 
 
@@ -206,8 +206,8 @@ def test_when_all_are_at_their_limit_each_is_told_so():
     rows = fleet.router.explain(None, READ, now=0.0)
     assert [row.in_the_running for row in rows] == [False, False]
     limited = "Every node that could serve is limited, so requests wait; they go"
-    assert rows[0].reason.endswith(f"in 2.0 s. {limited} here first")
-    assert rows[1].reason.endswith(f"in 30.0 s. {limited} elsewhere first, in 2.0 s")
+    assert rows[0].reason.endswith(f"in 1.7 s. {limited} here first")
+    assert rows[1].reason.endswith(f"in 30.0 s. {limited} elsewhere first, in 1.7 s")
 
 
 def test_a_new_one_is_told_how_much_is_known():

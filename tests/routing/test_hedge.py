@@ -362,7 +362,7 @@ def test_a_hedge_is_never_a_trial():
 
 def test_a_hedge_never_presses_a_limited_endpoint():
     """Without a token there is no hedge; the first token is enough."""
-    fleet = Fleet("a", "b", policy=RoutingPolicy(limiter_growth=0.0))
+    fleet = Fleet("a", "b", policy=RoutingPolicy(limiter_search_share=1.0))
     fleet.run("b", THROTTLED, now=0.0)
     until = fleet.at("b", now=0.0).retry_in
     assert hedged(fleet, now=0.0) is None

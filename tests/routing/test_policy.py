@@ -15,7 +15,16 @@ NAMES = [item.name for item in fields(RoutingPolicy)]
 WHOLE = [item.name for item in fields(RoutingPolicy) if isinstance(item.default, int)]
 SHARES = [name for name in NAMES if name.endswith(("_share", "_jitter"))]
 AT_LEAST_ONE = ["floor_samples", "attempts", "breaker_window", "breaker_consecutive", "hedge_samples"]
-ABOVE_ZERO = ["decay_time", "penalty_time", "limiter_window", "limiter_minimum", "hedge_window"]
+ABOVE_ZERO = [
+    "decay_time",
+    "penalty_time",
+    "limiter_search",
+    "limiter_hold",
+    "limiter_window",
+    "limiter_sample",
+    "limiter_minimum",
+    "hedge_window",
+]
 
 
 def test_the_defaults_are_the_documented_numbers():
@@ -54,9 +63,12 @@ def test_the_defaults_are_the_documented_numbers():
         "open_time_jitter": 0.5,
         "healthy_time": 10.0,
         "trial_limit": 60.0,
-        "limiter_share": 0.7,
-        "limiter_window": 2.0,
-        "limiter_growth": 0.2,
+        "limiter_search_share": 0.6,
+        "limiter_search": 2.0,
+        "limiter_hold_share": 0.85,
+        "limiter_hold": 6.0,
+        "limiter_window": 6.0,
+        "limiter_sample": 1.0,
         "limiter_minimum": 0.5,
         "calm_time": 30.0,
         "retry_after_limit": 300.0,
@@ -115,7 +127,8 @@ def test_these_are_the_shares():
         "panic_share",
         "breaker_share",
         "open_time_jitter",
-        "limiter_share",
+        "limiter_search_share",
+        "limiter_hold_share",
         "hedge_share",
     ]
 

@@ -413,7 +413,7 @@ def test_entering_is_what_the_limiter_counts():
     for _ in range(20):
         attempt(tested, now=10.0)
     tested.limiter.throttled(10.0, 10.0)
-    assert tested.limiter.rate == pytest.approx(7.0)
+    assert tested.limiter.rate == pytest.approx(12.0)
 
 
 def test_sizes_have_names():

@@ -221,7 +221,7 @@ def test_only_reads_and_small_bodies_are_latency(kind, size, is_quick):
 
 
 def test_a_429_is_neutral_to_score_and_breaker_and_teaches_the_limit():
-    """THROTTLED leaves figures and breaker alone; the limit is 0.7 x the rate admitted lately."""
+    """THROTTLED leaves figures and breaker alone; the limit is 0.6 x the rate admitted lately."""
     fleet = Fleet("a", "b")
     fleet.know("a", 0.020, now=9.5)
     attempts = [fleet.ask("a", now=10.0) for _ in range(15)]
@@ -229,7 +229,7 @@ def test_a_429_is_neutral_to_score_and_breaker_and_teaches_the_limit():
         fleet.router.settle(attempt, THROTTLED, now=10.0, first_byte=0.0, retry_after=3.0)
     shown = fleet.at("a", now=10.0)
     assert (shown.breaker, shown.read_latency, shown.failures, shown.throttled) == (CLOSED, 0.020, 0, 15)
-    assert shown.rate_limit == pytest.approx(0.7 * 20 / 2)
+    assert shown.rate_limit == pytest.approx(0.6 * 20)
     assert shown.retry_in == 3.0
 
 
@@ -707,7 +707,7 @@ def test_events_happen_once_and_in_order():
         BreakerChanged("a", HALF_OPEN, OPEN, "trial failed (endpoint fault)", 2.0),
         BreakerChanged("a", OPEN, HALF_OPEN, "", 0.0),
         BreakerChanged("a", HALF_OPEN, CLOSED, "", 0.0),
-        RateLearned("b", 0.5, 7.0),
+        RateLearned("b", 0.6, 7.0),
         EndpointLeft("a", "https://a.example"),
         EndpointLeft("b", "https://b.example"),
         EndpointJoined("a", "https://new.example"),
@@ -729,7 +729,7 @@ def test_a_limit_is_learned_once():
     for attempt in attempts:
         fleet.router.settle(attempt, THROTTLED, now=0.1)
     fleet.run("a", THROTTLED, now=60.0)
-    assert fleet.router.drain_events() == [RateLearned("a", pytest.approx(7.0), None)]
+    assert fleet.router.drain_events() == [RateLearned("a", pytest.approx(12.0), None)]
 
 
 def test_what_left_the_table_makes_no_more_events():

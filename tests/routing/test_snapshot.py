@@ -79,7 +79,7 @@ def test_retry_in_shows_the_rate_limit_too():
     fleet.run("a", THROTTLED, now=10.0, retry_after=7.0)
     shown = fleet.at("a", now=12.0)
     assert shown.retry_in == pytest.approx(5.0)
-    assert shown.rate_limit == pytest.approx(0.5 + 0.4)
+    assert shown.rate_limit == pytest.approx(0.6)
     assert shown.throttled == 1
 
 

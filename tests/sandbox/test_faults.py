@@ -90,7 +90,14 @@ def test_leaky_bucket_is_nginx():
     assert buckets.admit("a", 100.1001)
     assert not buckets.admit("a", 100.1001)
     assert sum(buckets.admit("a", 101.1002) for _ in range(50)) == 10
-    assert sum(buckets.admit("a", 200.0) for _ in range(50)) == 20
+    assert sum(buckets.admit("a", 200.0) for _ in range(50)) == 21
+
+
+def test_without_a_burst_one_request_passes_at_a_time():
+    """Burst 0 admits who keeps the distance of 1/rate, again and again, and nobody else."""
+    buckets = LeakyBuckets(RateLimit(rate=10, burst=0))
+    admitted = [buckets.admit("a", now) for now in (1.0, 1.05, 1.1001, 1.15, 1.2002, 9.0, 9.0)]
+    assert admitted == [True, False, True, False, True, True, False]
 
 
 def test_meter_counts_in_a_window(monkeypatch):

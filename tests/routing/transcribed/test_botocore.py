@@ -19,8 +19,8 @@ Differences:
   to one a second are alike in both, above that it lets a burst through that ours spreads.
 - Our first hop to another endpoint does not wait at all; theirs has only one endpoint to go to.
 - A `Retry-After` closes the endpoint here; there it is the delay of one retry.
-- Who told the rate: a setting there, the first 429 here. So a rate here is `limiter_minimum`, with no
-  growth.
+- Who told the rate: a setting there, the first 429 here. So a rate here is `limiter_minimum`, and
+  nothing is cut.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def test_difference_the_first_hop_elsewhere_does_not_wait():
 
 def limiter(rate: float, *, now: float = 0.0) -> Limiter:
     """A limiter that was told by a 429 at `now` to admit `rate` a second, and has no token yet."""
-    made = Limiter(RoutingPolicy(limiter_minimum=rate, limiter_growth=0.0))
+    made = Limiter(RoutingPolicy(limiter_minimum=rate, limiter_search_share=1.0, limiter_hold_share=1.0))
     made.throttled(now, now)
     assert made.rate == rate
     return made
