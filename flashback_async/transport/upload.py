@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SLICE = 256 * 1_024
 # Bytes hashed per way to a thread and back: ~1 ms of work against ~0.1 ms of way.
 HASHED_AT_ONCE = 1_024 * 1_024
+# The same where they are in memory already, and need no more of it.
+HASHED_IN_MEMORY = 8 * 1_024 * 1_024
 
 Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -174,6 +176,7 @@ class UploadReader:
         """
         digest = hashlib.sha256()
         file = None if self._view is not None else self._source()
+        at_once = HASHED_IN_MEMORY if file is None else HASHED_AT_ONCE
         hashed = 0
 
         def step(wanted: int) -> int:
@@ -189,7 +192,7 @@ class UploadReader:
             if file is not None:
                 self.seek(0)
             while hashed < self._size:
-                read = await asyncio.to_thread(step, min(HASHED_AT_ONCE, self._size - hashed))
+                read = await asyncio.to_thread(step, min(at_once, self._size - hashed))
                 if not read:
                     raise ConfigurationError(
                         f"data ended after {hashed} of {self._size} bytes; did it change?"
