@@ -44,7 +44,8 @@ def position_of(
         asked: the range that was asked for.
         total: size of the object, None while unknown.
     """
-    match = _CONTENT_RANGE.fullmatch(text(fields, "ContentRange") or "")
+    told = text(fields, "ContentRange")
+    match = None if told is None else _CONTENT_RANGE.fullmatch(told)
     if match is not None:
         first, last, size = match.groups()
         return Position(int(first), int(last) + 1 - int(first), None if size == "*" else int(size))
