@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,12 +24,10 @@ LANES = ("aioboto3", "fast")
 BUCKETS = {"aioboto3": "lane-1", "fast": "lane-2"}
 
 # Small ones, and both sides of where a body is hashed in a thread, copied behind its head, or sent in slices.
-SIZES = [0, 1, 2, 1_000, 4 * KIB] * 4 + [
-    size + more for size in (64 * KIB, 256 * KIB) for more in (-1, 0, 1)
-]
+SIZES = [0, 1, 2, 1_000, 4 * KIB] * 4 + [size + more for size in (64 * KIB, 256 * KIB) for more in (-1, 0, 1)]
 KEYS = [
     "plain", "dir/name.txt", "a b", " blank at both ends ", "a+b", "a%b", "100%25", "%41", "%zz", "a?b=c&d", "a#b",
-    "a&b;c=d", "a@b:c", "a,b$c", "a!b'c(d)e*f", "a\"b<c>d", "a\\b^c`d", "a{b}c|d", "a[b]c", "a~b_c-d", "..a", "a..",
+    "a&b;c=d", "a@b:c", "a,b$c", "a!b'c(d)e*f", 'a"b<c>d', "a\\b^c`d", "a{b}c|d", "a[b]c", "a~b_c-d", "..a", "a..",
     ".hidden", "a.b/..c/d..", "ümläut", "日本語/キー", "😀", "\u202eright-to-left", "a\u00a0b",
     "İstanbul", "x" * 250, "/".join(["k" * 99] * 10), "é" * 120, "UPPER/lower", "UPPER/Lower", "=", "a=b", "~", "$(id)",
 ]  # fmt: skip
@@ -37,10 +36,35 @@ HARD_KEYS = [
     "u\u0308mla\u0308ut", "\u007f", "a//b", "/leading", "//", "trailing/", "a/./b", "a/../b", "..", ".", "a\nb", "a\r\nb", "a\tb", "\x01", "é" * 512,
     "z" * 1_024,
 ]  # fmt: skip
-TEXTS = ["a", "a b", "a  b", "text/plain; charset=utf-8", 'attachment; filename="a;b"', "%C3%BC", "x" * 300, "a,b"]
-METADATA = [{}, {"kind": "a  b"}, {"one": "1", "two-words": "a;b"}, {"UPPER": "Case"}, {"empty": ""}, {"a": "=?x?="}]
+TEXTS = [
+    "a",
+    "a b",
+    "a  b",
+    "text/plain; charset=utf-8",
+    'attachment; filename="a;b"',
+    "%C3%BC",
+    "x" * 300,
+    "a,b",
+]
+METADATA = [
+    {},
+    {"kind": "a  b"},
+    {"one": "1", "two-words": "a;b"},
+    {"UPPER": "Case"},
+    {"empty": ""},
+    {"a": "=?x?="},
+]
 DATES = [datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC), datetime(2099, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)]  # fmt: skip
-RANGES = ["bytes=0-0", "bytes=0-99", "bytes=10-", "bytes=-5", "bytes=5-2", "bytes=999999999-", "bytes=a-b", "lines=1-2"]
+RANGES = [
+    "bytes=0-0",
+    "bytes=0-99",
+    "bytes=10-",
+    "bytes=-5",
+    "bytes=5-2",
+    "bytes=999999999-",
+    "bytes=a-b",
+    "lines=1-2",
+]
 SPANS = [(0, 1), (0, 100), (10, None), (5, 70_000), (10**9, None)]
 
 # Which no two answers have in common; of the moments and uploads, the type is compared. A store that refuses a
@@ -74,11 +98,17 @@ class Step(NamedTuple):
 
 
 class Side:
-    """One lane's client, and what only its own answers can tell."""
+    """One lane's client, and what only its own answers can tell.
+
+    Attributes:
+        bucket: its own.
+        statuses: how often boto's answers had which.
+    """
 
     def __init__(self, lane: str, client: FlashbackClient) -> None:
         self.bucket = BUCKETS[lane]
         self.client = client
+        self.statuses: Counter[int] = Counter()
         self._uploads: dict[str, str] = {}
 
     async def take(self, step: Step) -> object:
@@ -121,6 +151,8 @@ class Side:
             if told.get("content-type") in _DOCUMENTS:
                 # The ids in moto's are not of the same length.
                 told.pop("content-length", None)
+            if isinstance(status := value.get("HTTPStatusCode"), int):
+                self.statuses[status] += 1
             return told
         if isinstance(value, list | tuple):
             return [self._told(each) for each in value]
@@ -220,10 +252,14 @@ class Steps:
     def _tags(self, key: str) -> Step:
         if not self._exact or self._random.random() < 0.5:
             return Step("s3", "get_object_tagging", {"Key": key})
-        return Step("s3", "put_object_tagging", {"Key": key, "Tagging": {"TagSet": [{"Key": "a", "Value": "ü b"}]}})
+        return Step(
+            "s3", "put_object_tagging", {"Key": key, "Tagging": {"TagSet": [{"Key": "a", "Value": "ü b"}]}}
+        )
 
     def _upload(self, key: str) -> Step:
-        name = self._random.choice(["create_multipart_upload", "upload_part", "upload_part", "abort_multipart_upload"])
+        name = self._random.choice(
+            ["create_multipart_upload", "upload_part", "upload_part", "abort_multipart_upload"]
+        )
         if name == "create_multipart_upload":
             return Step("s3", name, {"Key": key, **self._some({"ContentType": TEXTS, "Metadata": METADATA})})
         given = {"Key": key, "UploadId": "of its lane"}
@@ -273,11 +309,11 @@ async def differences(sides: list[Side], steps: Steps, count: int) -> list[str]:
     for number in range(count):
         step = steps.next()
         one, other = await asyncio.gather(*(side.take(step) for side in sides))
-        found += [f"step {number}, {step}: {where}" for where in _unlike(one, other)]
+        found += [f"step {number}, {step}: {where}" for where in unlike(one, other)]
     return found
 
 
-def _unlike(one: object, other: object, at: str = "") -> list[str]:
+def unlike(one: object, other: object, at: str = "") -> list[str]:
     """Where two of what `Side.take` tells differ."""
     if one == other:
         return []
@@ -286,8 +322,12 @@ def _unlike(one: object, other: object, at: str = "") -> list[str]:
         return [
             text
             for name in names
-            for text in _unlike(one.get(name, "nothing"), other.get(name, "nothing"), f"{at}.{name}")
+            for text in unlike(one.get(name, "nothing"), other.get(name, "nothing"), f"{at}.{name}")
         ]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [text for n, pair in enumerate(zip(one, other, strict=True)) for text in _unlike(*pair, f"{at}[{n}]")]
+        return [
+            text
+            for n, pair in enumerate(zip(one, other, strict=True))
+            for text in unlike(*pair, f"{at}[{n}]")
+        ]
     return [f"{at}: {one!r:.300} != {other!r:.300}"]
