@@ -142,6 +142,17 @@ class Checksums:
         return expected
 
 
+class _Crc32c:
+    """google-crc32c's, which takes nothing but bytes; a copy is small beside the hashing."""
+
+    def __init__(self, made: Digest) -> None:
+        self._made = made
+        self.digest = made.digest
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._made.update(data if isinstance(data, bytes) else bytes(data))
+
+
 def digest_of(algorithm: object) -> Digest:
     """A checksum of nothing yet.
 
@@ -158,8 +169,7 @@ def digest_of(algorithm: object) -> Digest:
                 import google_crc32c  # noqa: PLC0415  # an extra
             except ImportError as error:
                 raise ConfigurationError(_MISSING) from error
-            made: Digest = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # it has no annotations
-            return made
+            return _Crc32c(google_crc32c.Checksum())  # type: ignore[no-untyped-call]  # it has no annotations
     raise ConfigurationError(f"checksum={algorithm!r:.40}; there are none, {', '.join(CHECKSUM_NAMES)}")
 
 
@@ -231,8 +241,7 @@ def _md5_by_etag(fields: Mapping[str, object]) -> Checksum | None:
 
 
 def _update(check: Check, view: memoryview) -> None:
-    # CRC32C takes nothing but bytes; the copy is small beside the hashing.
-    check.update(bytes(view))
+    check.update(view)
 
 
 def _update_from(check: Check, read: Callable[[int, int], bytes], start: int) -> None:

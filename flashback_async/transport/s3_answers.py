@@ -133,13 +133,21 @@ class AnswerPlan:
             headers: lower-case names and values, as they came.
             body: the whole body; HTML and nothing at all are understood as well.
         """
+        told = dict(headers)
+        expires: dict[str, Any] = {}
+        if self._expires and "expires" in told:
+            # Some stores send all headers of the object with a 412 to HEAD, and boto reads this one whatever
+            # the status.
+            self._add_expires(expires, told)
+            expires.pop("Expires", None)
         response = {
             "status_code": status,
-            "headers": HeadersDict(dict(headers)),
+            "headers": HeadersDict(told),
             "body": body,
             "context": {"operation_name": self._model.name},
         }
         parsed = self._parser.parse(response, self._model.output_shape)
+        parsed.update(expires)
         code = parsed.get("Error", {}).get("Code")
         modelled = self._model.service_model.shape_for_error_code(code) if code is not None else None
         if modelled is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -163,13 +164,13 @@ def _classified(
 
 
 def from_boto_error(error: BotoCoreError | ResponseParserError | ValueError) -> FlashbackError:
-    """The error of this package for a call that boto itself could not make or understand."""
+    """The error of this package for a call that boto itself could not make, or make sense of."""
     if isinstance(error, ParamValidationError):
         report = " ".join(str(error).split())
         return ConfigurationError(report.removeprefix("Parameter validation failed: "))
     if isinstance(error, BotoConnectionError | HTTPClientError):
         return EndpointConnectError(_first_line(error))
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, ResponseParserError) or _is_of_an_answer(error):
         return EndpointServerError(f"the answer is not S3's: {_first_line(error)}", status=200)
     return ConfigurationError(_first_line(error))
 
@@ -204,6 +205,16 @@ def retry_after(header: str | None, *, now: datetime) -> float | None:
     except (TypeError, ValueError):
         # Not a date, or one without a time zone: the header is a wish, not worth an error.
         return None
+
+
+def _is_of_an_answer(error: BaseException) -> bool:
+    """Whether boto's parsers raised it.
+
+    Of a header that is no number or date they say `ValueError`, as boto does of what it cannot send.
+    """
+    return any(
+        frame.f_globals.get("__name__") == "botocore.parsers" for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _first_line(error: BaseException) -> str:

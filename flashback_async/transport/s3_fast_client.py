@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from flashback_async.transport.http1.connections import Connections
     from flashback_async.transport.operation import Operation
 
-# Bytes of an answer that is read whole: an error, or next to nothing. Error pages have a few kilobytes.
+# Bytes of an answer that is read whole: next to nothing, or an error. Error pages have a few kilobytes; of a
+# longer one the status is enough.
 _MOST: Final = 1_024 * 1_024
 _REFUSED: Final = 300
 _AGENT: Final = (("user-agent", USER_AGENT),)
@@ -181,6 +182,18 @@ class FastClient(S3Client):
         if status >= _REFUSED:
             if status in REDIRECTS:
                 raise redirected(status, dict(answer.headers).get("location"))
-            raise plan.answer.error(status, answer.headers, await answer.read_all(_MOST))
+            raise plan.answer.error(status, answer.headers, await _beginning(answer))
         body = await answer.read_all(_MOST)
         return S3Answer(plan.answer.fields(status, answer.headers, body), status)
+
+
+async def _beginning(answer: Answer) -> bytes:
+    """The body of a refusal, or as much of it as anybody needs; then the connection is closed."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < _MOST and (piece := await answer.read()):
+        pieces.append(piece)
+        size += len(piece)
+    if size >= _MOST:
+        answer.close()
+    return b"".join(pieces)

@@ -19,14 +19,16 @@ DISTANCE = 0.02
 
 def pytest_generate_tests(metafunc):
     """Every promise is kept on both lanes; `nox -s full` runs all tests on both, every run those of the modules
-    that say `BOTH_LANES = True`: whatever is peculiar to a lane shows there.
+    that say `BOTH_LANES = True`: whatever is peculiar to a lane shows there. `LANES_OF_TESTS` names the lanes of
+    a module that tests no other.
     """
     fast = (
         "fast"
         if getattr(metafunc.module, "BOTH_LANES", False)
         else pytest.param("fast", marks=pytest.mark.full)
     )
-    metafunc.parametrize("lane", ["aioboto3", fast], indirect=True)
+    lanes = getattr(metafunc.module, "LANES_OF_TESTS", ("aioboto3", fast))
+    metafunc.parametrize("lane", lanes, indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,7 @@ def told(error):
         ({**KEYS, "attempts": "many"}, "attempts='many'"),
         ({**KEYS, "max_connections": -1}, "max_connections=-1"),
         ({**KEYS, "addressing": "dns"}, "addressing='dns'"),
+        ({**KEYS, "lane": "middle"}, "lane='middle'"),
         ({**KEYS, "ca_file": "/no/such/authority.pem"}, "/no/such/authority.pem"),
         ({**KEYS, "colour": "blue"}, "colour is not a setting"),
         ({**KEYS, "jwt": "two words "}, "jwt"),

@@ -158,9 +158,12 @@ def raised(name: str, canned: Canned) -> ClientError:
         lambda pair: BODIES[pair[0]] % pair[1].encode()
     ),
     headers=st.dictionaries(st.sampled_from(["x-amz-request-id", "x-amz-id-2", "retry-after"]), VALUES),
+    expires=st.none() | HTTP_DATES | st.sampled_from(["", "0", "never"]),
 )  # fmt: skip
-def test_any_error_is_botos(name, status, body, headers):
+def test_any_error_is_botos(name, status, body, headers, expires):
     """Error documents, HTML of proxies, half documents and nothing: same code, message, metadata and class."""
+    if expires is not None:
+        headers = {**headers, "expires": expires}
     expected = raised(name, Canned(status, list(headers.items()), body))
     from_code = client(URL, "path", token=None, signed=False).exceptions.from_code
 
@@ -175,9 +178,12 @@ def test_any_error_is_botos(name, status, body, headers):
 
 @pytest.mark.parametrize("name", ["HeadObject", "HeadBucket"])
 @pytest.mark.parametrize("status", [304, 403, 404, 412, 503])
-def test_an_error_to_a_head_is_its_status(name, status):
-    """HEAD has no body to tell a code: boto's code is the status, and so is ours."""
-    headers = [("x-amz-request-id", "r")]
+@pytest.mark.parametrize(
+    "expires", [[], [("expires", "Thu, 31 Dec 2099 00:00:00 GMT")], [("expires", "never")]]
+)
+def test_an_error_to_a_head_is_its_status(name, status, expires):
+    """HEAD has no body to tell a code: boto's code is the status, and so is ours, whatever else is told."""
+    headers = [("x-amz-request-id", "r"), *expires]
 
     told = plans()[name].answer.error(status, headers, b"")
 

@@ -123,7 +123,11 @@ class Connection(asyncio.BufferedProtocol):
             raise
         if isinstance(outcome, Answer):
             return outcome
-        raise outcome
+        try:
+            raise outcome
+        finally:
+            # The error knows this frame: a circle that would keep the body in memory until it is collected.
+            del outcome, waiter
 
     def close(self) -> None:
         """Close, whatever runs."""

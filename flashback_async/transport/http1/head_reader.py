@@ -18,6 +18,7 @@ MAX_INTERIM: Final = 16
 
 _START: Final = b"HTTP/1."
 _END: Final = b"\r\n\r\n"
+_BARE_END: Final = b"\n\n"
 
 
 class HeadReader:
@@ -72,5 +73,8 @@ def _check_unfinished(head: bytearray) -> None:
     """Refuse early what no further byte can mend."""
     if not head.startswith(_START[: len(head)]):
         raise MalformedAnswerError("the answer is not HTTP/1.1")
+    if _BARE_END in head:
+        # Its author considers it finished, and would let us wait for ever.
+        raise MalformedAnswerError("the answer's head holds a stray control character")
     if len(head) > MAX_HEAD:
         raise MalformedAnswerError(f"the answer's head has more than {MAX_HEAD} bytes")

@@ -150,6 +150,7 @@ async def test_answers_without_a_body_end_at_once(is_tls, raw, expects_body):
         (b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding"),
         (b"HTTP/1.1 200 OK\r\na: b\r\n folded\r\ncontent-length: 2\r\n\r\nok", "folds a header"),
         (b"HTTP/1.1 200 OK\r\na: b\nc: d\r\n\r\n", "stray control"),
+        (b"HTTP/1.1 200 OK\na: b\n\n", "stray control"),
         (b"HTTP/1.1 200 OK\r\na: \0\r\n\r\n", "stray control"),
         (b"HTTP/1.1 200 OK\r\na b: c\r\n\r\n", "malformed"),
         (b"HTTP/1.1 200 OK\r\na: " + bytes([97]) * 65_536 + b"\r\n\r\n", "more than 65536 bytes"),
