@@ -72,7 +72,8 @@ ResumeIdentity = Literal["etag", "etag_and_length", "last_modified", "length"]
 
 
 ChecksumAlgorithm = Literal["crc32c", "sha256", "md5"]
-ChecksumChoice = Literal["none"] | ChecksumAlgorithm
+# One list, not a union of two: pydantic would complain once for each of them.
+ChecksumChoice = Literal["none", ChecksumAlgorithm]
 """The checksum of a whole object that its writer computes and its readers compare."""
 
 
@@ -227,6 +228,14 @@ class FlashbackSettings(BaseModel):
     @classmethod
     def _check_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(checked_url(endpoint, what="endpoints") for endpoint in value))
+
+    @field_validator("bucket_ids")
+    @classmethod
+    def _check_bucket_ids(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, number in value.items():
+            if not name or not number:
+                raise ValueError(f"{name or number!r} is no pair; write it like name=uuid")
+        return value
 
     @field_validator("allowed_domains")
     @classmethod

@@ -419,6 +419,27 @@ def test_another_mistake_does_not_show_the_secrets_beside_it():
     assert SECRET not in text_of(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "way_out"),
+    [
+        ("checksum", "sha1", "should be 'none', 'crc32c', 'sha256' or 'md5'"),
+        ("resume_identity", "name", "should be 'etag', 'etag_and_length', 'last_modified' or 'length'"),
+        ("lane", "slow", "should be 'aioboto3' or 'fast'"),
+        ("read_your_writes", "-1", "greater than or equal to 0"),
+        ("bucket_ids", "demo", "write it like name=uuid"),
+    ],
+)
+def test_a_wrong_setting_is_told_once(monkeypatch, name, value, way_out):
+    """A variable that cannot work is named once, with its value and with what would work."""
+    variable = f"FB_{name.upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(errors.ConfigurationError, match=way_out) as caught:
+        config.FlashbackSettings()
+    assert str(caught.value).startswith(f"{variable}=")
+    assert str(caught.value).count(variable) == 1
+    assert value in str(caught.value)
+
+
 def test_passwords_in_urls_are_not_shown():
     """A URL that carries a password is refused without repeating it."""
     with pytest.raises(errors.ConfigurationError) as caught:

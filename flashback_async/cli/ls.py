@@ -58,6 +58,7 @@ def row_of(info: ObjectInfo) -> dict[str, object]:
         "metadata": dict(info.metadata) or None,
         "version_id": info.version_id,
         "storage_class": info.storage_class,
+        "checksum": info.checksum,
     }
     return row | {name: value for name, value in extra.items() if value is not None}
 

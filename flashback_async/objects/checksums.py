@@ -170,7 +170,8 @@ def digest_of(algorithm: object) -> Digest:
             except ImportError as error:
                 raise ConfigurationError(_MISSING) from error
             return _Crc32c(google_crc32c.Checksum())  # type: ignore[no-untyped-call]  # it has no annotations
-    raise ConfigurationError(f"checksum={algorithm!r:.40}; there are none, {', '.join(CHECKSUM_NAMES)}")
+    names = ", ".join(map(repr, CHECKSUM_NAMES))
+    raise ConfigurationError(f"checksum={algorithm!r:.40} is no checksum; give {names}, or 'none'")
 
 
 async def check_bytes(expected: Checksum, data: bytes) -> IntegrityError | None:

@@ -59,7 +59,7 @@ def checked_count(count: object, *, what: str, limit: int = 1_000) -> int:
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of user metadata if it is text.
+    """Return a copy of user metadata if it is text of one line.
 
     Raises:
         ConfigurationError: a name or a value is not.
@@ -67,6 +67,9 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigurationError(f"metadata {name!r:.40}: {value!r:.40} must be text")
+        # Both lanes would refuse it, and not both by its name.
+        if any(sign in name + value for sign in "\r\n\0"):
+            raise ConfigurationError(f"metadata {name!r:.40}: {value!r:.40} has a line break or NUL in it")
     return dict(metadata)
 
 

@@ -169,13 +169,13 @@ async def read_whole(runner: Runner, stream: ObjectStream, *, in_pieces: bool = 
     if not is_large or not in_pieces:
         body = await stream.read()
         return Whole(body, stream.endpoint, stream.attempts)
-    memory = Memory(stream.length)
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
-    pieces = _Pieces(memory, stream.start)
-    course = await read_pieces(
-        runner, stream, plan, pieces, concurrency=readers(runner, stream, limits.concurrency)
-    )
-    return Whole(memory.value(), course.endpoint, 1 + course.failures)
+    with Memory(stream.length) as memory:
+        pieces = _Pieces(memory, stream.start)
+        course = await read_pieces(
+            runner, stream, plan, pieces, concurrency=readers(runner, stream, limits.concurrency)
+        )
+        return Whole(memory.value(), course.endpoint, 1 + course.failures)
 
 
 def readers(runner: Runner, stream: ObjectStream, concurrency: int) -> int:
@@ -192,20 +192,25 @@ class _Pieces:
 
     def begin(self, piece: Piece) -> _MemoryPiece:
         """Where a piece goes."""
-        return _MemoryPiece(self._memory.room(piece.start - self._start, piece.stop - self._start))
+        return _MemoryPiece(self._memory, piece.start - self._start, piece.stop - self._start)
 
 
 class _MemoryPiece:
-    """The place of one piece in memory."""
+    """The place of one piece in memory. Keeps none of it: whoever fills it lets go of what it was given."""
 
-    def __init__(self, room: memoryview) -> None:
-        self.room = room
+    def __init__(self, memory: Memory, start: int, stop: int) -> None:
+        self._memory = memory
+        self._start = start
+        self._stop = stop
+
+    @property
+    def room(self) -> memoryview:
+        """What is free of it."""
+        return self._memory.room(self._start, self._stop)
 
     async def wrote(self, count: int) -> None:
         """So many bytes are in the room."""
-        with self.room as room:
-            self.room = room[count:]
+        self._start += count
 
     async def end(self) -> None:
-        """Let go of the memory, which has to be free to become bytes."""
-        self.room.release()
+        """That was all of the piece; it is where it belongs."""

@@ -161,11 +161,11 @@ class ObjectStream:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
         if rest.left > IN_PIECES:
-            memory = Memory(length := rest.left)
-            while rest.left:
-                with memory.room(length - rest.left, length) as room:
-                    await rest.read_into(room)
-            return memory.value()
+            with Memory(length := rest.left) as memory:
+                while rest.left:
+                    with memory.room(length - rest.left, length) as room:
+                        await rest.read_into(room)
+                return memory.value()
         pieces = []
         while rest.left:
             pieces.append(await rest.read_some())

@@ -73,7 +73,10 @@ class Upload:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
         except OSError as error:
-            raise ConfigurationError(f"data={str(path)!r} cannot be read: {error.strerror}") from error
+            raise ConfigurationError(
+                f"data={str(path)!r:.200} is the path of a file, and cannot be read: {error.strerror}; give "
+                "bytes for what is in memory"
+            ) from error
         return cls(lambda: path.open("rb"), size)
 
     @classmethod

@@ -58,6 +58,15 @@ def test_stat_tells_what_the_store_knows(flashback, store):
     assert "content_type" in done.rows[0]
 
 
+def test_stat_tells_the_checksum(process, flashback, store):
+    """An object that was written with a checksum shows it, and no other does."""
+    store.put({"plain": b"x"})
+    assert process("cp", "-", "fb://demo/checked", input=b"12345", FB_CHECKSUM="md5").code == 0
+    checked, plain = flashback("stat", "demo/checked", "demo/plain").rows
+    assert checked["checksum"] == "md5:827ccb0eea8a706c4c34a16891f84e7b"
+    assert "checksum" not in plain
+
+
 def test_stat_on_a_terminal_is_a_table(terminal, store):
     """Names and values in two columns."""
     store.put({"a": b"12345"})

@@ -151,7 +151,7 @@ async def test_without_the_setting_nothing_is_added():
 async def test_an_unknown_algorithm_is_refused_at_once():
     """A checksum that there is not is named with those that there are, before anything is read or sent."""
     scene = scene_of(ids="a")
-    with pytest.raises(ConfigurationError, match="'sha1'.*crc32c, sha256, md5"):
+    with pytest.raises(ConfigurationError, match="'sha1'.*'crc32c', 'sha256', 'md5', or 'none'"):
         await scene.put_object("bucket", "key", DATA, checksum="sha1")
     with pytest.raises(ConfigurationError, match="sha1"):
         scene.put_objects("bucket", [], checksum="sha1")

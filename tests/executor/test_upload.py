@@ -202,7 +202,7 @@ async def test_an_empty_body_in_a_file_is_true():
         (None, "is a NoneType"),
         (io.StringIO("text"), "binary mode"),
         (Bare("text"), "binary mode"),
-        ("/no/such/file", "cannot be read: No such file"),
+        ("/no/such/file", "path of a file, and cannot be read: No such file.*give bytes"),
         (Path("/"), "cannot be read: Is a directory"),
     ],
 )

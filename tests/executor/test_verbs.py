@@ -228,6 +228,9 @@ async def test_other_arguments_are_checked():
     for metadata in ({"a": 1}, {1: "a"}):
         with pytest.raises(ConfigurationError, match="must be text"):
             await scene.put_object("bucket", "key", b"", metadata=metadata)
+    for metadata in ({"name": "a\nb"}, {"na\rme": "a"}, {"name": "\0"}):
+        with pytest.raises(ConfigurationError, match=r"metadata 'na.*has a line break or NUL"):
+            await scene.put_object("bucket", "key", b"", metadata=metadata)
     assert scene.asked == []
 
 

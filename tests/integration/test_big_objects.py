@@ -314,9 +314,11 @@ async def test_a_gibibyte_through_four_bad_nodes(rclone_cluster, figures, tmp_pa
         sys.executable, program, source, target, env=environment, stdout=asyncio.subprocess.PIPE
     )
     try:
-        await asyncio.sleep(2.0)
-        # Whoever has the upload by now.
-        counts = [(await node.stats()).bytes_in for node in rclone_cluster.nodes]
+        counts = [0]
+        while max(counts) < 128 * MIB:
+            await asyncio.sleep(0.1)
+            counts = [(await node.stats()).bytes_in for node in rclone_cluster.nodes]
+        # Whoever has the upload.
         victim = rclone_cluster.nodes[counts.index(max(counts))]
         await victim.kill()
         up = json.loads(await process.stdout.readline())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from importlib import metadata, resources
 from pathlib import Path
 
 # What may need an extra, and so is not imported here.
-EXTRAS = ("cli", "sandbox")
+EXTRAS = ("cli", "sandbox", "transport/http1")
 
 source = Path(sys.argv[1]) / "flashback_async"
 expected = {str(path.relative_to(source)) for path in source.rglob("*.py")}
@@ -23,13 +24,32 @@ unexpected = {name for name in found - expected if name.endswith(".py")}
 assert not unexpected, f"not in the checkout: {sorted(unexpected)}"
 
 for name in sorted(expected):
-    parts = Path(name).with_suffix("").parts
-    if name.endswith(".py") and parts[0] not in EXTRAS:
+    path = Path(name)
+    parts = path.with_suffix("").parts
+    if path.suffix == ".py" and not any(path.is_relative_to(extra) for extra in EXTRAS):
         importlib.import_module(".".join(("flashback_async", *parts)).removesuffix(".__init__"))
 
 public = importlib.import_module("flashback_async")
 for name in public.__all__:
     assert getattr(public, name) is not None
+
+
+async def refusal(**settings: str) -> str:
+    """What a client says at its start."""
+    given = public.FlashbackSettings(
+        key_id="a", key_secret="b", endpoints="http://127.0.0.1:9", probes=False, **settings
+    )
+    try:
+        async with public.FlashbackClient(given):
+            return ""
+    except public.ConfigurationError as error:
+        return str(error)
+
+
+# Settings that need an extra say which one, and the others work without.
+assert asyncio.run(refusal()) == ""
+assert "flashback-async[fast]" in asyncio.run(refusal(lane="fast"))
+assert "flashback-async[crc32c]" in asyncio.run(refusal(checksum="crc32c"))
 
 told = metadata.metadata("flashback-async")
 assert told["Version"] == public.__version__
