@@ -134,28 +134,33 @@ class Executor:
         Raises:
             OperationError: `error`, with all attempts, when there will be no next one.
         """
-        outcome = outcome_of(error)
-        if not may_go_elsewhere(error):
-            raise self._final(error, operation, journey)
-        if outcome.is_retriable:
-            self._on_trouble()
-        self._monitor.drain()
-        journey.attempts_left -= 1
-        if journey.attempts_left <= 0 or not operation.is_replayable:
-            raise self._final(error, operation, journey)
-        paid = self._router.pay_for_retry(outcome)
-        if paid is None:
-            raise self._final(error, operation, journey)
-        journey.paid += paid
-        journey.hops += 1
-        delay = self._router.backoff(journey.hops, journey.tried)
-        if delay >= journey.deadline.remaining(self.clock()):
-            raise self._final(error, operation, journey)
-        if delay > 0:
-            await self._sleep(delay)
-        self._monitor.retries += 1
-        if journey.pin is None:
-            self._monitor.failovers[cause_of(error)] += 1
+        try:
+            outcome = outcome_of(error)
+            if not may_go_elsewhere(error):
+                raise self._final(error, operation, journey)
+            if outcome.is_retriable:
+                self._on_trouble()
+            self._monitor.drain()
+            journey.attempts_left -= 1
+            if journey.attempts_left <= 0 or not operation.is_replayable:
+                raise self._final(error, operation, journey)
+            paid = self._router.pay_for_retry(outcome)
+            if paid is None:
+                raise self._final(error, operation, journey)
+            journey.paid += paid
+            journey.hops += 1
+            delay = self._router.backoff(journey.hops, journey.tried)
+            if delay >= journey.deadline.remaining(self.clock()):
+                raise self._final(error, operation, journey)
+            if delay > 0:
+                await self._sleep(delay)
+            self._monitor.retries += 1
+            if journey.pin is None:
+                self._monitor.failovers[cause_of(error)] += 1
+        finally:
+            # Raised here, its traceback leads to this frame: a cycle, which would keep the body of a failed
+            # upload until the next collection.
+            del error
 
     async def presign(self, operation: Operation, pin: str | None, *, expires: int) -> str:
         """A URL that carries out `operation`, at the endpoint that is best now or at the one named.

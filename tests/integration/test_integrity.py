@@ -24,7 +24,6 @@ from flashback_async.sandbox import Behaviour
 from .scripted import MemoryStore, error, scripted, settings_for
 from .workload import KIB
 
-BOTH_LANES = True
 
 # One byte that occurs nowhere else, neither in a header.
 MARK, DAMAGED = b"\xff", b"\xfe"

@@ -34,7 +34,6 @@ from .scripted import Answer, scripted, settings_for
 from .watching import settled
 from .workload import KIB
 
-BOTH_LANES = True
 
 MIB = 1_024 * KIB
 DATA = Random(5).randbytes(20 * MIB)
