@@ -18,7 +18,6 @@ from flashback_async.sandbox import Behaviour
 
 from .scripted import Answer, error, etag, scripted, settings_for
 
-
 MIB = 1_024 * 1_024
 SIZE = 24 * MIB + 12_345
 DATA = Random(7).randbytes(SIZE)

@@ -24,7 +24,6 @@ from flashback_async.sandbox import Behaviour
 from .scripted import MemoryStore, error, scripted, settings_for
 from .workload import KIB
 
-
 # One byte that occurs nowhere else, neither in a header.
 MARK, DAMAGED = b"\xff", b"\xfe"
 BODY = b"a" * KIB + MARK + b"b" * KIB

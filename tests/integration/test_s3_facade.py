@@ -34,7 +34,6 @@ from .scripted import Answer, scripted, settings_for
 from .watching import settled
 from .workload import KIB
 
-
 MIB = 1_024 * KIB
 DATA = Random(5).randbytes(20 * MIB)
 # Of the operations that moto implements, those that it refuses: nothing in the sequence is archived.
