@@ -18,9 +18,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 IS_DEVELOPMENT = all(importlib.util.find_spec(name) for name in ("mypy", "pytest_asyncio", "moto"))
 HERE = "none" if IS_DEVELOPMENT else None
 # Two processes: half of the tests wait for servers while the others compute. More would disturb their timers.
-# In their own order: xdist would begin with the files of many tests, and end with one process that has a file
-# of few long ones.
-SPREAD = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+SPREAD = ("-n", "2", "--dist", "loadfile")
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.error_on_missing_interpreters = False
