@@ -26,7 +26,7 @@ async def harmed_run(fb, harm, *, seed, operations=OPERATIONS):
     work = Workload(fb, seed=seed)
     async with asyncio.TaskGroup() as group:
         run = group.create_task(work.run(operations))
-        await work.reached(operations // 3)
+        await work.reached(operations // 6)
         await harm()
     return run.result()
 
