@@ -39,8 +39,7 @@ def markdown(document: dict[str, Any]) -> str:
     meaning = (
         "CPU per operation relative to a bare aioboto3 client with the same Config as this\n"
         "package's; in brackets operations per second relative to it. Of that client the figures\n"
-        'are absolute: CPU, and operations per second. "As underneath" is the\n'
-        "client that this package calls on its aioboto3 lane.\n"
+        "are absolute: CPU, and operations per second.\n"
         f"{usual} in flight{exceptions}; {document['rounds']} interleaved rounds of "
         f"{document['seconds']:g} s, medians; {document['server']} on a core of its own, http on\n"
         f"loopback, Python {machine['python']}, {machine['cores']} cores, load average "

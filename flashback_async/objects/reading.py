@@ -160,7 +160,7 @@ class ObjectStream:
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
-        if rest.left > IN_PIECES:
+        if rest.left > IN_PIECES and rest.body.is_direct:
             with Memory(length := rest.left) as memory:
                 while rest.left:
                     with memory.room(length - rest.left, length) as room:

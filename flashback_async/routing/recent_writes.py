@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # Keys that are remembered; beyond, those written longest ago are forgotten. About 8 MB.
 REMEMBERED: Final = 32_768
@@ -34,7 +37,22 @@ class RecentWrites:
         while len(writes) > self._remembered or next(iter(writes.values()))[1] <= now:
             writes.popitem(last=False)
 
-    def holder(self, bucket: str, key: str, *, now: float) -> str | None:
-        """The endpoint that surely has what was written; None: nobody wrote lately."""
+    def holder(
+        self, bucket: str, key: str, *, now: float, tried: Collection[str] = (), is_last: bool = False
+    ) -> str | None:
+        """The endpoint to prefer, for it surely has what was written.
+
+        Args:
+            bucket: bucket name.
+            key: object key.
+            now: seconds.
+            tried: endpoints that failed this read.
+            is_last: whether this is its last attempt; if the endpoint failed it, that one is for others.
+
+        Returns:
+            Its id; None: nobody wrote lately, or others are to be asked.
+        """
         found = self._writes.get((bucket, key))
-        return None if found is None or now >= found[1] else found[0]
+        if found is None or now >= found[1] or (is_last and found[0] in tried):
+            return None
+        return found[0]

@@ -58,6 +58,8 @@ class Line:
 class MemoryBody:
     """The unread body of an answer, as `RawBody`; breaks where its step says."""
 
+    is_direct = True
+
     def __init__(self, endpoint: ScriptedEndpoint, data: bytes, step: Step) -> None:
         self._endpoint = endpoint
         self._data = data if step.cut is None else data[: step.cut]

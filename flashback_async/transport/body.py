@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from flashback_async.errors import EndpointConnectError, OperationError
 from flashback_async.transport.alarm import Alarm
 from flashback_async.transport.loop_lag import timeout_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from flashback_async.errors import EndpointTimeoutError
     from flashback_async.routing import Attempt, Outcome, Router
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.operation import Deadline
     from flashback_async.transport.s3_call import Lease, RawBody
+
+T = TypeVar("T")
 
 # A half-open trial is decided by so much of a body (design: the verified end, or 1 MiB).
 CONFIRMED = 1_024 * 1_024
@@ -66,6 +68,11 @@ class LeasedBody:
         return self._attempt.endpoint.id
 
     @property
+    def is_direct(self) -> bool:
+        """Whether `read_into` spares a copy."""
+        return self._raw.is_direct
+
+    @property
     def elapsed(self) -> float:
         """Seconds since its request was sent on its way."""
         return self._clock() - self._attempt.started
@@ -80,27 +87,13 @@ class LeasedBody:
         """
         data = self._raw.at_hand()
         if data is None:
-            data = await self._awaited(deadline)
+            data = await self._awaited(lambda _came: self._raw.read(), deadline)
         self._count(len(data))
         return data
 
     async def read_into(self, memory: memoryview, deadline: Deadline) -> int:
         """Put the next bytes into `memory`; how many, 0 at the verified end. Raises what `read` raises."""
-        asked_at = self._clock()
-        alarm = Alarm(asyncio.get_running_loop(), deadline.within(self._stall_timeout, now=asked_at))
-
-        def came() -> None:
-            nonlocal asked_at
-            asked_at = self._clock()
-            alarm.move(deadline.within(self._stall_timeout, now=asked_at))
-
-        try:
-            with alarm:
-                count = await self._raw.read_into(memory, came)
-        except TimeoutError as error:
-            if isinstance(error, OperationError) or not alarm.expired or deadline.at == alarm.at:
-                raise
-            raise self._stalled(asked_at) from None
+        count = await self._awaited(partial(self._raw.read_into, memory), deadline)
         self._count(count)
         return count
 
@@ -111,27 +104,30 @@ class LeasedBody:
         if before < CONFIRMED <= self.received:
             self._router.confirm(self._attempt, now=self._clock())
 
-    async def _awaited(self, deadline: Deadline) -> bytes:
+    async def _awaited(self, read: Callable[[Callable[[], None]], Awaitable[T]], deadline: Deadline) -> T:
+        """What `read` gets; it tells of bytes that came while it waits for more."""
         asked_at = self._clock()
-        stalled_at = asked_at + self._stall_timeout
-        is_stall = deadline.at is None or stalled_at <= deadline.at
-        timer = asyncio.timeout_at(stalled_at if is_stall else deadline.at)
+        alarm = Alarm(asyncio.get_running_loop(), deadline.within(self._stall_timeout, now=asked_at))
+
+        def came() -> None:
+            nonlocal asked_at
+            asked_at = self._clock()
+            alarm.move(deadline.within(self._stall_timeout, now=asked_at))
+
         try:
-            async with timer:
-                return await self._raw.read()
+            with alarm:
+                return await read(came)
         except TimeoutError as error:
             # Told apart out here only: inside, a cancellation from outside at the same moment would be lost.
-            if isinstance(error, OperationError) or not (timer.expired() and is_stall):
+            is_stall = deadline.at is None or asked_at + self._stall_timeout <= deadline.at
+            if isinstance(error, OperationError) or not (alarm.expired and is_stall):
                 raise
-            raise self._stalled(asked_at) from None
-
-    def _stalled(self, asked_at: float) -> EndpointTimeoutError:
-        return timeout_error(
-            f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes",
-            since=asked_at,
-            patience=self._stall_timeout,
-            lag=self._lag,
-        )
+            raise timeout_error(
+                f"no byte of the body for {self._stall_timeout:g} s, after {self.received} bytes",
+                since=asked_at,
+                patience=self._stall_timeout,
+                lag=self._lag,
+            ) from None
 
     def end(self, outcome: Outcome) -> None:
         """Tell how it ended and give everything back. Idempotent; the first outcome counts."""

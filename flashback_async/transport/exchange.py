@@ -116,16 +116,7 @@ class Exchange:
             if lease is None:
                 patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
                 lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
-            renewals = 0
-            while True:
-                try:
-                    self.answer, first_byte = await self._timed(lease)
-                    break
-                except ServiceError as refusal:
-                    renewals += 1
-                    may_renew = self.operation.is_replayable and renewals <= MOST_RENEWALS
-                    if not (may_renew and await self._has_new_key(lease, refusal)):
-                        raise
+            self.answer, first_byte = await self._with_good_key(lease)
             self.lease = lease
             self.is_answered = True
             outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS
@@ -165,6 +156,16 @@ class Exchange:
             if self.is_superseded and self._sent is not None
             else None,
         )
+
+    async def _with_good_key(self, lease: Lease) -> tuple[S3Answer, float]:
+        """The call, made again as long as the store refuses the key, and there is another one."""
+        for _ in range(MOST_RENEWALS):
+            try:
+                return await self._timed(lease)
+            except ServiceError as refusal:
+                if not (self.operation.is_replayable and await self._has_new_key(lease, refusal)):
+                    raise
+        return await self._timed(lease)
 
     async def _has_new_key(self, lease: Lease, refusal: ServiceError) -> bool:
         """Whether the same endpoint may be asked once more, with another key: nobody is to blame for that."""

@@ -134,33 +134,19 @@ class Executor:
         Raises:
             OperationError: `error`, with all attempts, when there will be no next one.
         """
-        try:
-            outcome = outcome_of(error)
-            if not may_go_elsewhere(error):
+        delay = self._delay(error, operation, journey)
+        if delay is None:
+            try:
                 raise self._final(error, operation, journey)
-            if outcome.is_retriable:
-                self._on_trouble()
-            self._monitor.drain()
-            journey.attempts_left -= 1
-            if journey.attempts_left <= 0 or not operation.is_replayable:
-                raise self._final(error, operation, journey)
-            paid = self._router.pay_for_retry(outcome)
-            if paid is None:
-                raise self._final(error, operation, journey)
-            journey.paid += paid
-            journey.hops += 1
-            delay = self._router.backoff(journey.hops, journey.tried)
-            if delay >= journey.deadline.remaining(self.clock()):
-                raise self._final(error, operation, journey)
-            if delay > 0:
-                await self._sleep(delay)
-            self._monitor.retries += 1
-            if journey.pin is None:
-                self._monitor.failovers[cause_of(error)] += 1
-        finally:
-            # Raised here, its traceback leads to this frame: a cycle, which would keep the body of a failed
-            # upload until the next collection.
-            del error
+            finally:
+                # Its traceback leads to this frame: a cycle, which would keep the body of a failed upload
+                # until the next collection.
+                del error
+        if delay > 0:
+            await self._sleep(delay)
+        self._monitor.retries += 1
+        if journey.pin is None:
+            self._monitor.failovers[cause_of(error)] += 1
 
     async def presign(self, operation: Operation, pin: str | None, *, expires: int) -> str:
         """A URL that carries out `operation`, at the endpoint that is best now or at the one named.
@@ -184,6 +170,25 @@ class Executor:
                 )
             [endpoint] = found
         return await self._means.leases.presign(endpoint, operation, expires=expires)
+
+    def _delay(self, error: OperationError, operation: Operation, journey: Journey) -> float | None:
+        """Seconds to the next attempt, which is paid for; None: there will be none."""
+        outcome = outcome_of(error)
+        if not may_go_elsewhere(error):
+            return None
+        if outcome.is_retriable:
+            self._on_trouble()
+        self._monitor.drain()
+        journey.attempts_left -= 1
+        if journey.attempts_left <= 0 or not operation.is_replayable:
+            return None
+        paid = self._router.pay_for_retry(outcome)
+        if paid is None:
+            return None
+        journey.paid += paid
+        journey.hops += 1
+        delay = self._router.backoff(journey.hops, journey.tried)
+        return delay if delay < journey.deadline.remaining(self.clock()) else None
 
     def _trouble(self) -> None:
         self._on_trouble()
@@ -215,11 +220,16 @@ class Executor:
         return await self._hedging.race(exchange, delay)
 
     def _holder(self, writes: RecentWrites, operation: Operation, journey: Journey) -> str | None:
-        """The endpoint to prefer, for it took the last write. If it fails, the last attempt is for others."""
+        """The endpoint to prefer, for it took the last write."""
         if operation.kind is not OperationKind.READ or operation.bucket is None or operation.key is None:
             return None
-        holder = writes.holder(operation.bucket, operation.key, now=self.clock())
-        return None if holder in journey.tried and journey.attempts_left <= 1 else holder
+        return writes.holder(
+            operation.bucket,
+            operation.key,
+            now=self.clock(),
+            tried=journey.tried,
+            is_last=journey.attempts_left <= 1,
+        )
 
     def _note(self, writes: RecentWrites, operation: Operation, endpoint_id: str) -> None:
         for key in operation.replaced_keys() if operation.bucket is not None else ():

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 class RawBody(Protocol):
     """The unread body of an answer."""
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether `read_into` spares a copy; else pieces are as good, and need no memory made for them."""
+
     async def read(self) -> bytes:
         """The next bytes as they arrive, empty at the end.
 
@@ -36,7 +40,7 @@ class RawBody(Protocol):
     async def read_into(self, memory: memoryview, came: Callable[[], None]) -> int:
         """Put the next bytes into `memory`, from its start; how many, 0 at the end. Raises as `read`.
 
-        Spares large bodies a copy and a task switch for every piece, where the connection can do it.
+        Where it is direct, it spares large bodies a copy, and a task switch for every piece.
 
         Args:
             memory: to be filled, as far as the body goes; less, but something, is allowed.

@@ -161,7 +161,9 @@ class S3Client:
 
 
 class S3Body:
-    """The unread body of an answer, as `RawBody`."""
+    """The unread body of an answer, as `RawBody`. aiohttp has memory of its own, from which all is copied."""
+
+    is_direct = False
 
     def __init__(self, stream: object, response: aiohttp.ClientResponse, http: HttpSession) -> None:
         self._http = http
@@ -174,7 +176,7 @@ class S3Body:
         return await self._next(-1)
 
     async def read_into(self, memory: memoryview, came: Callable[[], None]) -> int:  # noqa: ARG002  # of the seam
-        """Put the next piece into `memory`: aiohttp has its own, so it is copied."""
+        """Put the next piece into `memory`."""
         data = await self._next(len(memory))
         memory[: len(data)] = data
         return len(data)

@@ -164,6 +164,29 @@ class SeamContract:
         assert position.length == got.fields["ContentLength"] == len(got.body)
         assert got.body == DATA[position.start : position.stop] == DATA[slice(*given)]
 
+    @pytest.mark.parametrize("room", [1_000, 65_536, 2 * SIZE])
+    async def test_bodies_are_read_into_memory(self, leases, endpoint, bucket, send, key, room):
+        """Read into memory, or taken as it is at hand, a body has the same bytes, and an end."""
+        await send("PutObject", key, DATA)
+        get = Operation("GetObject", READ, bucket, key, streamed=True)
+        async with held(leases, endpoint) as lease:
+            body = (await lease.call(get, progress=nobody)).body
+            memory, found = memoryview(bytearray(room)), b""
+            while count := await body.read_into(memory, lambda: None):
+                found += memory[:count]
+            assert found == DATA
+            assert await body.read_into(memory, lambda: None) == 0
+            body.close()
+            body = (await lease.call(get, progress=nobody)).body
+            found = b""
+            while (piece := body.at_hand()) is None or piece:
+                piece = await body.read() if piece is None else piece
+                if not piece:
+                    break
+                found += piece
+            assert found == DATA
+            body.close()
+
     async def test_a_range_past_the_end_is_refused(self, send, key):
         """A range that starts past the end is 416."""
         await send("PutObject", key, b"short")

@@ -500,3 +500,53 @@ async def test_large_bodies_do_not_slow_the_clock():
     await scene.put_object("bucket", "key", bytes(MIB))
     assert len((await scene.get_object("bucket", "key")).body) == MIB
     assert now() == 0.0
+
+
+class Trickle:
+    """A body that is read straight into memory, a byte every `pace` seconds; it tells each of them."""
+
+    is_direct = True
+
+    def __init__(self, pace, count):
+        self.pace, self.count = pace, count
+
+    def at_hand(self):
+        return None
+
+    async def read_into(self, memory, came):
+        for at in range(self.count):
+            await asyncio.sleep(self.pace)
+            memory[at] = at
+            came()
+        await asyncio.sleep(1_000.0 if self.count < len(memory) else 0.0)
+        return self.count
+
+    def close(self):
+        pass
+
+
+async def body_of(scene, raw):
+    async def call(operation, *, progress):
+        return S3Answer({"ContentLength": 10}, 200, raw)
+
+    return await executor(scene, Lines(call)).open(operation("GetObject"), scene.journey())
+
+
+@scenario
+async def test_bytes_that_come_are_no_stall():
+    """A reader that waits for much is not given up while something comes, and is when nothing does."""
+    scene = Scene(ids="a")
+    body = await body_of(scene, Trickle(9.0, 10))
+    assert await body.read_into(memoryview(bytearray(10)), Deadline()) == 10
+    assert now() == 90.0
+    body.end(SUCCESS)
+    body = await body_of(scene, Trickle(9.0, 3))
+    with pytest.raises(EndpointTimeoutError, match="no byte of the body for 10 s"):
+        await body.read_into(memoryview(bytearray(10)), Deadline())
+    assert now() == 90.0 + 27.0 + 10.0
+    body.end(TIMEOUT)
+    body = await body_of(scene, Trickle(9.0, 3))
+    with pytest.raises(TimeoutError) as caught:
+        await body.read_into(memoryview(bytearray(10)), Deadline(now() + 30.0))
+    assert not isinstance(caught.value, EndpointTimeoutError)
+    body.end(CANCELLED)

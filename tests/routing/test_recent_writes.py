@@ -97,3 +97,13 @@ def test_its_rate_limit_is_waited_for_if_it_is_near(asks, found):
     fleet.run("b", THROTTLED, now=1.0, retry_after=asks)
     assert picked(fleet, now=1.0) == (found if isinstance(found, str) else pytest.approx(found))
     assert picked(fleet, now=200.0) == "b"
+
+
+@pytest.mark.parametrize(
+    ("tried", "is_last", "holder"), [((), True, "a"), (("a",), False, "a"), (("a",), True, None)]
+)
+def test_the_last_attempt_is_for_others(tried, is_last, holder):
+    """An endpoint that failed the read is asked again, but not with the last attempt."""
+    writes = RecentWrites(5.0)
+    writes.note("bucket", "key", "a", now=0.0)
+    assert writes.holder("bucket", "key", now=1.0, tried=tried, is_last=is_last) == holder

@@ -59,6 +59,8 @@ class Answer:
         into: the reader's memory, for the connection to fill next; None while nobody waits with some.
     """
 
+    is_direct = True
+
     __slots__ = (
         "_arrived",
         "_buffered",

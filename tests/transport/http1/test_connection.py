@@ -60,6 +60,54 @@ async def test_bytes_go_straight_into_the_readers_memory():
     assert bytes(memory[:12]) == b"0123456789\0\0"
 
 
+async def test_a_reader_that_wants_much_is_woken_once():
+    """Told of what came meanwhile, it gets all of it at once, up to where its memory is full."""
+    line = Line()
+    answer = await answer_to(line, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+    memory, told = bytearray(8), []
+    reader = asyncio.create_task(answer.read_into(memoryview(memory), lambda: told.append(bytes(memory))))
+    await rounds(1)
+    for piece in (b"012", b"34"):
+        line.arrive(piece)
+        await rounds(2)
+        assert not reader.done()
+    assert told == [b"012\0\0\0\0\0", b"01234\0\0\0"]
+    line.arrive(b"567")
+    assert (await reader, bytes(memory), len(told)) == (8, b"01234567", 2)
+    line.arrive(b"89")
+    assert await answer.read() == b"89"
+    assert await answer.read() == b""
+
+
+async def test_what_came_before_a_break_is_handed_out_first():
+    """A body that breaks while a reader waits for more gives what it had, and is told as broken the next time."""
+    line = Line()
+    answer = await answer_to(line, b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+    memory = bytearray(10)
+    reader = asyncio.create_task(answer.read_into(memoryview(memory), lambda: None))
+    await rounds(1)
+    line.arrive(b"0123")
+    line.end()
+    assert (await reader, bytes(memory[:4])) == (4, b"0123")
+    with pytest.raises(EndpointConnectError, match="4 of 10 bytes"):
+        await answer.read_into(memoryview(memory)[4:], lambda: None)
+
+
+async def test_what_is_at_hand():
+    """Bytes that are here need no wait; nothing at hand is told apart from the end, and from a break."""
+    line = Line()
+    answer = await answer_to(line, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+    assert [answer.at_hand(), answer.at_hand()] == [b"ab", None]
+    line.arrive(b"cd")
+    assert [answer.at_hand(), answer.at_hand()] == [b"cd", b""]
+    line = Line()
+    answer = await answer_to(line, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
+    line.end()
+    assert [answer.at_hand(), answer.at_hand()] == [b"ab", None]
+    with pytest.raises(EndpointConnectError):
+        await answer.read()
+
+
 async def test_connection_is_free_once_nothing_more_can_be_in_the_kernel():
     """Where a read took all the room there was, more may follow: the connection is free two rounds later."""
     line = Line(landing=Landing(len(OK)))
