@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
+import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from virtual_time import run, scenario
 
-from flashback_async.errors import ConfigurationError
+from flashback_async.errors import ConfigurationError, EndpointServerError
 from flashback_async.testing import Step
 from flashback_async.transport.upload import SLICE, Upload
 
@@ -325,3 +328,28 @@ async def test_slices_that_a_file_returns_short_are_put_together():
 
     upload = await Upload.of(Trickle(pattern(5_500)))
     assert await sent(upload) == pattern(5_500)
+
+
+class Source(io.BytesIO):
+    """A file of the caller's that can be watched."""
+
+
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_failed_upload_keeps_nothing(retry):
+    """Once its error is gone, so is the body of an upload that failed: nothing waits for a garbage collection."""
+
+    async def play():
+        scene = Scene({"a": [Step.error(503)] * 3})
+        source = Source(bytes(100))
+        watched = weakref.ref(source)
+        gc.disable()
+        try:
+            with suppress(EndpointServerError):
+                await scene.put_object("bucket", "key", source, retry=retry)
+            del source
+            scene.endpoints.requests.clear()
+            assert watched() is None
+        finally:
+            gc.enable()
+
+    run(play())
