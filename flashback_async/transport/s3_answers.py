@@ -6,17 +6,15 @@ botocore's own parser: they are rare, and nobody knows their forms as well.
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree.ElementTree import ParseError, XMLParser
 
 from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
-from botocore.utils import parse_timestamp, tzutc
 
 from flashback_async.errors import EndpointServerError
 from flashback_async.transport.s3_model import streamed_output
+from flashback_async.transport.s3_timestamps import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,18 +23,6 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from botocore.model import OperationModel, Shape
 
-_UTC: Final = tzutc()
-# Years below 1000 are boto's to guess at.
-_HTTP_DATE: Final = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([1-9][0-9]{3}) "
-    r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
-)
-_MONTHS: Final = {
-    name: number
-    for number, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
-    )
-}
 _MAY_FAIL_YET: Final = 200
 _SERVER_ERROR: Final = 500
 
@@ -175,25 +161,9 @@ class AnswerPlan:
             return
         fields["ExpiresString"] = text
         try:
-            fields["Expires"] = http_date(text)
+            fields["Expires"] = parse_timestamp(text)
         except (ValueError, OverflowError, RuntimeError):
             del told["expires"]
-
-
-def http_date(text: str) -> datetime:
-    """The moment that a header names; boto's slow parser reads what is not in HTTP's own form.
-
-    Raises:
-        ValueError: it names none.
-    """
-    match = _HTTP_DATE.fullmatch(text)
-    if match is not None:
-        day, month, year, hour, minute, second = match.groups()
-        number = _MONTHS.get(month)
-        if number is not None:
-            return datetime(int(year), number, int(day), int(hour), int(minute), int(second), tzinfo=_UTC)
-    parsed: datetime = parse_timestamp(text)
-    return parsed
 
 
 # None: taken as it is.
@@ -202,7 +172,7 @@ _CONVERSIONS: Final[dict[str, Callable[[str], object] | None]] = {
     "integer": int,
     "long": int,
     "boolean": "true".__eq__,
-    "timestamp": http_date,
+    "timestamp": parse_timestamp,
 }
 
 

@@ -6,9 +6,6 @@ would follow redirects with the caller's signature. This one is plugged in throu
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Self
 
@@ -23,10 +20,13 @@ from flashback_async.errors import (
     EndpointServerError,
     FlashbackError,
 )
+from flashback_async.transport.causes import in_words
 from flashback_async.transport.outcomes import unsent
 from flashback_async.transport.upload import UploadReader
 
 if TYPE_CHECKING:
+    import ssl
+
     from botocore.awsrequest import AWSPreparedRequest
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -178,7 +178,7 @@ def connect_error(error: BaseException, *, timeout: float | None = None) -> Endp
     if isinstance(error, aiohttp.ConnectionTimeoutError) and timeout is not None:
         return unsent(f"no connection within {timeout:g} s")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return unsent(f"cannot connect to {error.host}:{error.port}: {_why(error.os_error)}")
+        return unsent(f"cannot connect to {error.host}:{error.port}: {in_words(error.os_error)}")
     if isinstance(error, aiohttp.ClientPayloadError):
         return EndpointConnectError(f"the body broke off: {str(error).partition(chr(10))[0]}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -210,10 +210,3 @@ def _tells_reuse() -> aiohttp.TraceConfig:
     trace.on_connection_reuseconn.append(kept)
     trace.on_connection_create_end.append(made)
     return trace
-
-
-def _why(cause: OSError) -> str:
-    """In the system's words where it is the system's error: asyncio's own text only repeats the address."""
-    if cause.errno and not isinstance(cause, ssl.SSLError | socket.gaierror):
-        return os.strerror(cause.errno)
-    return cause.strerror or str(cause) or type(cause).__name__

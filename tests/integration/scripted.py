@@ -55,6 +55,25 @@ class Answer(NamedTuple):
     then: str = "keep"
 
 
+@asynccontextmanager
+async def listening(serve):
+    """The URL of a server of raw bytes: `serve(reader, writer)` has each connection, which is closed behind it."""
+
+    async def served(reader, writer):
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(served, HOST, 0)
+    try:
+        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
 RESET = Answer(0, then="reset")
 SILENCE = Answer(0, then="hang")
 

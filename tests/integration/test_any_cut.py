@@ -11,7 +11,7 @@ import pytest
 
 from flashback_async.sandbox import Behaviour
 
-from .scripted import HOST, Answer, etag, reset, scripted, settings_for
+from .scripted import Answer, etag, listening, reset, scripted, settings_for
 from .watching import RecordingRouter
 
 BOTH_LANES = True
@@ -135,31 +135,23 @@ async def writing(first: bytes, last: bytes, end: str):
     """A node that answers every GET with these bytes, and HEAD as S3 does."""
 
     async def serve(reader, writer):
-        try:
-            while True:
-                asked = await reader.readuntil(b"\r\n\r\n")
-                if asked.startswith(b"HEAD"):
-                    writer.write(SIZED)
-                    continue
-                writer.write(first)
-                await writer.drain()
-                # What goes wrong is seen after what was right: a reset overtakes what it follows.
-                await asyncio.sleep(0.2)
-                writer.write(last)
-                if end == "reset":
-                    reset(writer)
-                if end != "keep":
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
+        while True:
+            asked = await reader.readuntil(b"\r\n\r\n")
+            if asked.startswith(b"HEAD"):
+                writer.write(SIZED)
+                continue
+            writer.write(first)
+            await writer.drain()
+            # What goes wrong is seen after what was right: a reset overtakes what it follows.
+            await asyncio.sleep(0.2)
+            writer.write(last)
+            if end == "reset":
+                reset(writer)
+            if end != "keep":
+                return
 
-    server = await asyncio.start_server(serve, HOST, 0)
-    try:
-        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with listening(serve) as url:
+        yield url
 
 
 async def ranged(request):

@@ -169,12 +169,13 @@ async def test_an_upload_that_can_be_read_once_names_its_failure(cluster, runnin
             await fb.head_object("demo", "big")
 
 
-async def test_nodes_that_are_all_gone_are_named_with_their_uploads(rclone_cluster, running):
-    """When no node is left to abort at, the error names the upload and the node."""
-    async with running(settings_of(rclone_cluster)) as fb:
+async def test_nodes_that_are_all_gone_are_named_with_their_uploads(cluster, running):
+    """When no node is left to abort at, the error names the upload and the node, and the object is the old one."""
+    async with running(settings_of(cluster)) as fb:
+        await fb.put_object("demo", "big", b"old")
 
         async def kill_all(_):
-            for node in rclone_cluster.nodes:
+            for node in cluster.nodes:
                 await node.kill()
 
         with pytest.raises(OperationError) as caught:
@@ -182,10 +183,11 @@ async def test_nodes_that_are_all_gone_are_named_with_their_uploads(rclone_clust
         (orphan,) = caught.value.orphans
         assert orphan.upload_id in str(caught.value)
         assert orphan.endpoint in str(caught.value)
-        assert await uploads_open_at(rclone_cluster) == [orphan.upload_id]
+        assert await uploads_open_at(cluster) == [orphan.upload_id]
         # What the error names is what its reader needs to clean up; the store outlives this test.
-        async with store_of(rclone_cluster) as s3:
+        async with store_of(cluster) as s3:
             await s3.abort_multipart_upload(Bucket="demo", Key="big", UploadId=orphan.upload_id)
+            assert (await (await s3.get_object(Bucket="demo", Key="big"))["Body"].read()) == b"old"
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.03, 0.1, 0.3])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flashback_async import AccessDeniedError, DeadlineExceededError, OperationError
+from flashback_async import AccessDeniedError, DeadlineExceededError
 from flashback_async.sandbox import Behaviour
 
 from .test_big_objects import DATA, MIB, SIZE, settings_of, store_of, uploads_open_at
@@ -89,26 +89,6 @@ async def test_a_refusal_in_the_middle(moto_cluster, running):
                 assert orphan.upload_id in str(caught.value)
                 await s3.abort_multipart_upload(Bucket="demo", Key="big", UploadId=orphan.upload_id)
         await before_and_after(moto_cluster, fb)
-
-
-async def test_all_nodes_die(moto_cluster, running):
-    """When every node is dead, the error names the upload that is still open, and where."""
-    async with running(settings_of(moto_cluster)) as fb:
-        await fb.put_object("demo", "big", OLD)
-
-        async def kill_all(_amount):
-            for node in moto_cluster.nodes:
-                await node.kill()
-
-        with pytest.raises(OperationError) as caught:
-            await fb.upload_file("demo", "big", DATA, progress=kill_all)
-        (orphan,) = caught.value.orphans
-        assert orphan.upload_id in str(caught.value)
-        assert orphan.endpoint in str(caught.value)
-        assert await uploads_open_at(moto_cluster) == [orphan.upload_id]
-        async with store_of(moto_cluster) as s3:
-            await s3.abort_multipart_upload(Bucket="demo", Key="big", UploadId=orphan.upload_id)
-            assert (await (await s3.get_object(Bucket="demo", Key="big"))["Body"].read()) == OLD
 
 
 async def interrupted(cluster, direction, path, number):

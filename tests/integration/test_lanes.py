@@ -14,7 +14,7 @@ import pytest
 from flashback_async import ConfigurationError, FlashbackClient, FlashbackError
 
 from .both_lanes import BUCKETS, HARD_KEYS, KEYS, LANES, Side, Step, Steps, differences, unlike
-from .scripted import HOST, KEY_SECRET, authority, scripted, settings_for
+from .scripted import HOST, KEY_SECRET, authority, listening, scripted, settings_for
 from .workload import KIB
 
 # Each test runs clients of both lanes.
@@ -128,22 +128,14 @@ async def saying(data, *, then="wait"):
     """The URL of a server that says this to whatever comes, and then waits until the client has closed."""
 
     async def serve(reader, writer):
-        try:
-            await reader.read(64 * KIB)
-            writer.write(data)
-            await writer.drain()
-            if then == "wait":
-                await reader.read()
-        except ConnectionError:
-            return
-        finally:
-            writer.close()
+        await reader.read(64 * KIB)
+        writer.write(data)
+        await writer.drain()
+        if then == "wait":
+            await reader.read()
 
-    listening = await asyncio.start_server(serve, HOST, 0)
-    try:
-        yield f"http://{HOST}:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        listening.close()
+    async with listening(serve) as url:
+        yield url
 
 
 async def errors(running, url, call, **settings):

@@ -98,3 +98,20 @@ def test_times_can_be_pickled(text):
     there = pickle.loads(pickle.dumps(parse_timestamp(text)))
     assert there == datetime(2026, 1, 1, tzinfo=UTC)
     assert there.tzname() == "UTC"
+
+
+ODD_DATES = [
+    "Fri, 26 Nov 2026 20:00:00 GMT", "Thu, 26 Nov 0000 20:00:00 GMT", "Thu, 26 Nov 0007 20:00:00 GMT",
+    "Thu, 26 Nov 0999 20:00:00 GMT", "Thu, 26 Nov 9999 20:00:00 GMT", "Thu, 26 Xyz 2026 20:00:00 GMT",
+    "Thu, 32 Nov 2026 20:00:00 GMT", "Mon, 30 Feb 2026 20:00:00 GMT", "Thu, 00 Nov 2026 20:00:00 GMT",
+    "Thu, 26 Nov 2026 24:00:00 GMT", "Thu, 26 Nov 2026 23:59:60 GMT", "Thu, 26 nov 2026 20:00:00 GMT",
+    "thu, 26 Nov 2026 20:00:00 gmt", " Thu, 26 Nov 2026 20:00:00 GMT ", "Thu, 26 Nov 2026 20:00:00 UTC",
+    "Thu, 26-Nov-2026 20:00:00 GMT", "Thursday, 26-Nov-26 20:00:00 GMT", "Thu Nov 26 20:00:00 2026",
+    "Xyz, 26 Nov 2026 20:00:00 GMT", "26 Nov 2026 20:00:00 GMT", "tomorrow", "", "-1", "1e300", "nan",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD_DATES, ids=range(len(ODD_DATES)))
+def test_an_odd_date_is_what_boto_takes_it_for(text):
+    """The fast way of reading dates never reads one that boto reads otherwise, or not at all."""
+    assert result(parse_timestamp, text) == result(botocore_parses, text)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
-
 from flashback_async.errors import ClientClosedError, EndpointConnectError
+from flashback_async.transport.causes import in_words
 from flashback_async.transport.outcomes import unsent
 
 
@@ -16,7 +13,7 @@ class MalformedAnswerError(Exception):
 
 def unreachable(host: str, port: int, error: Exception) -> EndpointConnectError:
     """No connection came about: refused, no such name, TLS failed."""
-    return unsent(f"cannot connect to {host}:{port}: {_why(error)}")
+    return unsent(f"cannot connect to {host}:{port}: {in_words(error)}")
 
 
 def too_slow(timeout: float) -> EndpointConnectError:
@@ -28,7 +25,7 @@ def unanswered(error: BaseException | None) -> EndpointConnectError:
     """The connection broke before the head of the answer had come; `error` is None where it was closed."""
     if error is None:
         return EndpointConnectError("the connection was closed without an answer")
-    failure = EndpointConnectError(f"the connection failed: {_why(error)}")
+    failure = EndpointConnectError(f"the connection failed: {in_words(error)}")
     failure.__cause__ = error
     return failure
 
@@ -36,7 +33,7 @@ def unanswered(error: BaseException | None) -> EndpointConnectError:
 def broken_off(arrived: int, announced: int | None, error: BaseException | None) -> EndpointConnectError:
     """The connection broke in the middle of a body."""
     came = f"{arrived} bytes" if announced is None else f"{arrived} of {announced} bytes"
-    reason = "" if error is None else f", then {_why(error)}"
+    reason = "" if error is None else f", then {in_words(error)}"
     failure = EndpointConnectError(f"the body broke off: {came} came{reason}")
     failure.__cause__ = error
     return failure
@@ -50,13 +47,3 @@ def malformed(error: MalformedAnswerError) -> EndpointConnectError:
 def closed() -> ClientClosedError:
     """We closed the connection ourselves, under a request."""
     return ClientClosedError("the client was closed while the operation ran")
-
-
-def _why(error: BaseException) -> str:
-    """In the system's words where it is the system's error: asyncio's own text only repeats the address."""
-    if isinstance(error, OSError):
-        if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
-            return os.strerror(error.errno)
-        if error.strerror:
-            return error.strerror
-    return str(error).partition("\n")[0] or type(error).__name__
