@@ -87,6 +87,8 @@ def test_commands_install_extras_that_exist():
     extras = set(re.findall(r"^(\w+) = \[", optional_dependencies(), flags=re.MULTILINE))
     named = re.findall(r"(?:\.|flashback-async)\[([\w,]+)\]", README)
     assert {name for names in named for name in names.split(",")} == extras
+    listed = re.findall(r"^pip install '?flashback-async(?:\[(\w+)\])?'? ", README, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed)), "each is told once"
 
 
 @pytest.mark.parametrize(("line", "status"), [("echo '== 3 passed in 0.10s =='", 0), ("false", 1)])
