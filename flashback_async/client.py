@@ -277,6 +277,7 @@ class FlashbackClient(Verbs, EndpointVerbs):
             hedging=settings.hedging,
             read_your_writes=settings.read_your_writes,
         )
+        stack.callback(executor.close)
         runner = Runner.of(settings, executor, monitor)
         s3 = await pool.facade(router, RoutedCalls(runner, self._here))
         return _Running(loop, runner, pool, s3, discovery, monitor, lag, stack.pop_all())

@@ -160,15 +160,14 @@ class Whole(NamedTuple):
     attempts: int
 
 
-async def read_whole(runner: Runner, stream: ObjectStream, *, in_pieces: bool = True) -> Whole:
-    """Everything that `stream` has, which is open and unread; in pieces if it is large and may be."""
+async def read_in_one(stream: ObjectStream) -> Whole:
+    """Everything that `stream` has, which is open and unread."""
+    return Whole(await stream.read(), stream.endpoint, stream.attempts)
+
+
+async def read_in_pieces(runner: Runner, stream: ObjectStream) -> Whole:
+    """The same, from several nodes at once."""
     limits = runner.transfers
-    is_large = stream.length > limits.whole
-    if is_large:
-        stream.lift_deadline()
-    if not is_large or not in_pieces:
-        body = await stream.read()
-        return Whole(body, stream.endpoint, stream.attempts)
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
     with Memory(stream.length) as memory:
         pieces = _Pieces(memory, stream.start)

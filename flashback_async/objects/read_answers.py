@@ -14,6 +14,8 @@ from flashback_async.objects.position import position_of
 from flashback_async.routing import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from flashback_async.objects.identity import Identity
     from flashback_async.objects.names import ByteRange
     from flashback_async.objects.position import Position
@@ -48,7 +50,7 @@ class ReadAnswers:
         self._attempts = attempts
         self._endpoint: str | None = None
 
-    async def first(self, operation: Operation) -> ReadAnswer:
+    def first(self, operation: Operation) -> Awaitable[ReadAnswer]:
         """The answer to `operation`, to begin with.
 
         Raises:
@@ -56,7 +58,7 @@ class ReadAnswers:
         """
         request, part_of = self._request, self._request.part_of
         pinned = None if part_of is None else part_of.identity
-        return await self._open(operation, request.range, pinned, 0)
+        return self._open(operation, request.range, pinned, 0)
 
     def further(self, rest: ByteRange, identity: Identity) -> Operation:
         """What to ask for to go on."""
@@ -90,24 +92,29 @@ class ReadAnswers:
             raise
         self._endpoint = body.endpoint_id
         try:
-            return await self._checked(body, asked, first, offset)
+            self._check_conditions(body, first)
+            total = None if first is None else first.total
+            position = position_of(body.fields, body.status, asked, total)
+            if position is None:
+                position = await self._located(body, asked)
+            return self._checked(body, position, first, offset)
         except BaseException:
             body.end(Outcome.CANCELLED)
             raise
 
-    async def _checked(
-        self, body: LeasedBody, asked: ByteRange | None, first: Identity | None, offset: int
-    ) -> ReadAnswer:
-        conditions, rule = self._request.conditions, self._runner.identity_rule
+    def _check_conditions(self, body: LeasedBody, first: Identity | None) -> None:
+        conditions = self._request.conditions
         try:
             (conditions.check if first is None else conditions.check_version)(body.fields)
         except ServiceError as refusal:
             body.end(Outcome.CALLER_FAULT)
             raise self.told(refusal)  # noqa: B904  # it is the same error
-        total = None if first is None else first.total
-        position = position_of(body.fields, body.status, asked, total)
-        if position is None:
-            position = await self._located(body, asked)
+
+    def _checked(
+        self, body: LeasedBody, position: Position, first: Identity | None, offset: int
+    ) -> ReadAnswer:
+        """The answer, if it is of the version that was begun with."""
+        rule = self._runner.identity_rule
         found = identity_of(body.fields, position.total)
         if first is not None and not rule.matches(first, found):
             way_out = rule.way_out(first, found)

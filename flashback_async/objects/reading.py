@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.checksums import Checksum
     from flashback_async.objects.identity import Identity
+    from flashback_async.objects.read_answers import ReadAnswer
     from flashback_async.objects.read_request import ReadRequest
     from flashback_async.objects.runner import Place, Runner
     from flashback_async.routing import Endpoint
-    from flashback_async.transport.operation import Journey, Operation
+    from flashback_async.transport.operation import Journey
 
 # Bytes above which memory for all of it is made first; below, it comes with one or two reads of the socket.
 IN_PIECES: Final = 256 * 1_024
@@ -125,8 +126,9 @@ class ObjectStream:
         else:
             self._place = await self._runner.place(operation, self._journey.deadline)
         try:
-            await self._begin(operation)
-            await self._wait_for_room()
+            self._begin(await self._answers.first(operation))
+            if self._admit is not None:
+                await self._wait_for_room(self._admit)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -226,17 +228,15 @@ class ObjectStream:
         if self._timeout is None:
             self._journey.deadline = Deadline()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, admit: Callable[[int], Awaitable[None]]) -> None:
         """Wait until the caller has room for the bytes. That time is not counted: it is the caller's."""
-        if self._admit is not None:
-            left = self._journey.deadline.remaining(self._runner.executor.clock())
-            await self._admit(self.length)
-            if left < float("inf"):
-                self._journey.deadline = Deadline.after(left, now=self._runner.executor.clock())
+        left = self._journey.deadline.remaining(self._runner.executor.clock())
+        await admit(self.length)
+        if left < float("inf"):
+            self._journey.deadline = Deadline.after(left, now=self._runner.executor.clock())
 
-    async def _begin(self, operation: Operation) -> None:
+    def _begin(self, answer: ReadAnswer) -> None:
         request = self._request
-        answer = await self._answers.first(operation)
         wanted = request.range or ByteRange()
         rest = self._rest = Remainder(
             self._runner, self._answers, self._journey, answer, wanted, retry=self._retry

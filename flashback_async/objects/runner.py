@@ -121,7 +121,7 @@ class Runner:
         """Run an operation whose answer is read whole."""
         journey = self.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=False)
         # Not `running`, which costs three times as much, and this is the way of every request.
-        place = await self.place(operation, journey.deadline)
+        place = self._place_now() or await self._place_in_time(operation, journey.deadline)
         try:
             answered = await self.executor.call(operation, journey)
         except BaseException as error:
@@ -158,15 +158,7 @@ class Runner:
             ClientClosedError: the client is closed.
             DeadlineExceededError: no place became free in time.
         """
-        self.check_open()
-        if not self._slots.take_now():
-            await self._take_place(operation, deadline)
-            if self._closed:
-                self._slots.give_back()
-                self.check_open()
-        self.monitor.in_flight += 1
-        self._idle.clear()
-        return Place(self._leave)
+        return self._place_now() or await self._place_in_time(operation, deadline)
 
     def check_open(self) -> None:
         """Raise ClientClosedError once the client is closed."""
@@ -184,7 +176,12 @@ class Runner:
                 # Their connections are about to be closed; they learn it as an error of their own.
                 return
 
-    async def _take_place(self, operation: Operation, deadline: Deadline) -> None:
+    def _place_now(self) -> Place | None:
+        """One that is free, as nearly always."""
+        self.check_open()
+        return self._taken() if self._slots.take_now() else None
+
+    async def _place_in_time(self, operation: Operation, deadline: Deadline) -> Place:
         try:
             async with asyncio.timeout_at(deadline.at):
                 await self._slots.take()
@@ -196,6 +193,15 @@ class Runner:
                 bucket=operation.bucket,
                 key=operation.key,
             ) from None
+        if self._closed:
+            self._slots.give_back()
+            self.check_open()
+        return self._taken()
+
+    def _taken(self) -> Place:
+        self.monitor.in_flight += 1
+        self._idle.clear()
+        return Place(self._leave)
 
     def _leave(self, error: BaseException | None) -> None:
         monitor = self.monitor
@@ -211,6 +217,8 @@ class Runner:
 
 class Place:
     """One of the places in flight, until `leave`."""
+
+    __slots__ = ("_leave",)
 
     def __init__(self, leave: Callable[[BaseException | None], None]) -> None:
         self._leave: Callable[[BaseException | None], None] | None = leave

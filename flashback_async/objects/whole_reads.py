@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from flashback_async.models import StoredObject
 from flashback_async.objects.checksums import check_bytes
-from flashback_async.objects.ranged import read_whole
+from flashback_async.objects.ranged import read_in_one, read_in_pieces
 
 if TYPE_CHECKING:
-    from flashback_async.errors import IntegrityError
+    from collections.abc import Awaitable
+
+    from flashback_async.objects.ranged import Whole
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
 
@@ -25,20 +27,21 @@ async def read_object(
         IntegrityError: the checksum of neither was the one that the object was written with.
         OperationError: it could not be read.
     """
-    found, wrong = await _read(runner, stream, in_pieces=in_pieces)
-    if wrong is not None and retry:
-        stream = stream.again()
-        found, wrong = await _read(runner, stream, in_pieces=False)
-    if wrong is not None:
-        raise stream.told(wrong)
-    return found
+    while True:
+        async with stream:
+            body, endpoint, attempts = await _read(runner, stream, in_pieces=in_pieces)
+            expected = stream.expected
+            wrong = None if expected is None else await check_bytes(expected, body)
+        if wrong is None:
+            return StoredObject(body, stream.info, endpoint, attempts)
+        if not retry:
+            raise stream.told(wrong)
+        stream, in_pieces, retry = stream.again(), False, False
 
 
-async def _read(
-    runner: Runner, stream: ObjectStream, *, in_pieces: bool
-) -> tuple[StoredObject, IntegrityError | None]:
-    async with stream:
-        whole = await read_whole(runner, stream, in_pieces=in_pieces)
-        found = StoredObject(whole.body, stream.info, whole.endpoint, whole.attempts)
-        expected = stream.expected
-        return found, None if expected is None else await check_bytes(expected, whole.body)
+def _read(runner: Runner, stream: ObjectStream, *, in_pieces: bool) -> Awaitable[Whole]:
+    """Everything that `stream` has, which is open and unread; in pieces if it is large and may be."""
+    is_large = stream.length > runner.transfers.whole
+    if is_large:
+        stream.lift_deadline()
+    return read_in_pieces(runner, stream) if is_large and in_pieces else read_in_one(stream)

@@ -25,9 +25,10 @@ from flashback_async.transport.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flashback_async.config import ChecksumChoice
+    from flashback_async.config import ChecksumAlgorithm, ChecksumChoice
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.advance import OnProgress
+    from flashback_async.objects.checksums import Checksum
     from flashback_async.objects.parts import PartSource, PutSource
     from flashback_async.objects.runner import Runner
 
@@ -78,15 +79,13 @@ async def write_object(
     advance = Advance(progress)
     is_marked = bool(conditions) and retry
     sent = {**(marked(parameters) if is_marked else parameters), **conditions}
-    source = await source_of(data)
+    upload = _in_memory(data, limits)
+    source = await source_of(data) if upload is None else None
     try:
-        upload = await _in_one(source, limits)
+        if source is not None:
+            upload = await _in_one(source, limits)
         if algorithm is not None:
-            found = await (
-                checksum_of_parts(algorithm, source)
-                if upload is None
-                else checksum_of_upload(algorithm, upload)
-            )
+            found = await _checksum(algorithm, upload, source)
             parameters, sent = found.beside(parameters), found.beside(sent)
             if upload is not None:
                 sent |= found.for_the_store()
@@ -98,20 +97,39 @@ async def write_object(
                 answered = await written(runner, operation, timeout=timeout, endpoint=endpoint)
             else:
                 answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
-            await advance(upload.size)
+            if progress is not None:
+                await advance(upload.size)
             fields = answered.fields
             result = Written(upload.size, text(fields, "ETag"), text(fields, "VersionId"))
         else:
             journey = runner.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=True)
+            assert source is not None, "what is no single request has a source"
             asked = Asked(bucket, key, sent, journey.deadline, journey.pin, retry)
             operation = Operation("CreateMultipartUpload", OperationKind.WRITE, bucket, key)
             async with runner.running(operation, journey.deadline):
                 result = await _in_parts(runner, asked, source, limits, advance)
     finally:
-        await source.close()
+        if source is not None:
+            await source.close()
     runner.monitor.bytes_written += result.size
     told = {**parameters, "ETag": result.etag, "VersionId": result.version_id}
     return object_info(bucket, key, told, size=result.size)
+
+
+async def _checksum(
+    algorithm: ChecksumAlgorithm, upload: Upload | None, source: PartSource | None
+) -> Checksum:
+    """Of all of it, whether in one request or in parts."""
+    if upload is not None:
+        return await checksum_of_upload(algorithm, upload)
+    assert source is not None, "what is no single request has a source"
+    return await checksum_of_parts(algorithm, source)
+
+
+def _in_memory(data: PutSource, limits: TransferLimits) -> Upload | None:
+    """The body of the only request, where the bytes are there and cannot change; None: it takes a look."""
+    # Most objects: nothing to wait for, and nothing to close.
+    return Upload.of_bytes(data) if type(data) is bytes and len(data) <= limits.whole else None
 
 
 async def _in_one(source: PartSource, limits: TransferLimits) -> Upload | None:

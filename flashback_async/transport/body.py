@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from flashback_async.errors import EndpointConnectError, OperationError
-from flashback_async.transport.alarm import Alarm
 from flashback_async.transport.loop_lag import timeout_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from flashback_async.routing import Attempt, Outcome, Router
+    from flashback_async.transport.alarm import AlarmClock
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.operation import Deadline
     from flashback_async.transport.s3_call import Lease, RawBody
@@ -45,6 +44,7 @@ class LeasedBody:
         status: int,
         clock: Callable[[], float],
         stall_timeout: float,
+        alarms: AlarmClock,
         lag: LoopLag | None,
     ) -> None:
         self.fields = fields
@@ -58,6 +58,7 @@ class LeasedBody:
         self._router = router
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._alarms = alarms
         self._lag = lag
         self._started = clock()
         self._ended = False
@@ -107,7 +108,7 @@ class LeasedBody:
     async def _awaited(self, read: Callable[[Callable[[], None]], Awaitable[T]], deadline: Deadline) -> T:
         """What `read` gets; it tells of bytes that came while it waits for more."""
         asked_at = self._clock()
-        alarm = Alarm(asyncio.get_running_loop(), deadline.within(self._stall_timeout, now=asked_at))
+        alarm = self._alarms.alarm(deadline.within(self._stall_timeout, now=asked_at))
 
         def came() -> None:
             nonlocal asked_at

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError
 from flashback_async.routing import Outcome
-from flashback_async.transport.alarm import Alarm
 from flashback_async.transport.loop_lag import timeout_error
 from flashback_async.transport.outcomes import outcome_of
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from flashback_async.config import FlashbackSettings
     from flashback_async.routing import Attempt, Router
+    from flashback_async.transport.alarm import AlarmClock
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.monitor import Monitor
     from flashback_async.transport.operation import Journey, Operation
@@ -55,6 +55,7 @@ class Means:
         monitor: counts.
         timeouts: timers of an attempt.
         clock: seconds of the running loop.
+        alarms: of the running loop.
         lag: watches the loop; None: nobody does, and no lag is known.
     """
 
@@ -63,6 +64,7 @@ class Means:
     monitor: Monitor
     timeouts: Timeouts
     clock: Callable[[], float]
+    alarms: AlarmClock
     lag: LoopLag | None
 
     def waited(self, since: float) -> float:
@@ -116,7 +118,15 @@ class Exchange:
             if lease is None:
                 patience = min(means.timeouts.pool, max(0.0, journey.deadline.remaining(means.clock())))
                 lease = await means.leases.lease(self.attempt.endpoint, self.operation.kind, timeout=patience)
-            self.answer, first_byte = await self._with_good_key(lease)
+            renewals = 0
+            while True:
+                try:
+                    self.answer, first_byte = await self._timed(lease)
+                    break
+                except ServiceError as refusal:
+                    renewals += 1
+                    if renewals > MOST_RENEWALS or not await self._has_new_key(lease, refusal):
+                        raise
             self.lease = lease
             self.is_answered = True
             outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS
@@ -157,18 +167,10 @@ class Exchange:
             else None,
         )
 
-    async def _with_good_key(self, lease: Lease) -> tuple[S3Answer, float]:
-        """The call, made again as long as the store refuses the key, and there is another one."""
-        for _ in range(MOST_RENEWALS):
-            try:
-                return await self._timed(lease)
-            except ServiceError as refusal:
-                if not (self.operation.is_replayable and await self._has_new_key(lease, refusal)):
-                    raise
-        return await self._timed(lease)
-
     async def _has_new_key(self, lease: Lease, refusal: ServiceError) -> bool:
         """Whether the same endpoint may be asked once more, with another key: nobody is to blame for that."""
+        if not self.operation.is_replayable:
+            return False
         # What the provider takes is not the endpoint's, should another attempt win meanwhile.
         self._sent = None
         timer = asyncio.timeout_at(self.journey.deadline.at)
@@ -199,7 +201,7 @@ class Exchange:
             )
         patience = timeouts.stall if in_slices else first_byte
         sent = self._sent = clock()
-        alarm = Alarm(asyncio.get_running_loop(), deadline.within(patience, now=sent))
+        alarm = self._means.alarms.alarm(deadline.within(patience, now=sent))
         answered = False
 
         def progress(*, complete: bool) -> None:

@@ -9,8 +9,8 @@ everything back on its way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.errors import (
     DeadlineExceededError,
@@ -21,6 +21,7 @@ from flashback_async.errors import (
 )
 from flashback_async.routing import OperationKind, Wait
 from flashback_async.routing.recent_writes import RecentWrites
+from flashback_async.transport.alarm import AlarmClock
 from flashback_async.transport.body import LeasedBody
 from flashback_async.transport.exchange import Exchange, Means
 from flashback_async.transport.hedging import Hedging
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from flashback_async.transport.s3_call import Leases
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A successful answer that was read whole."""
 
     fields: Mapping[str, object]
@@ -88,8 +88,15 @@ class Executor:
         self._on_trouble = on_trouble
         self._on_bucket = on_bucket
         self._lag = lag
+        self._alarms = AlarmClock(asyncio.get_running_loop())
         self._means = Means(
-            router=router, leases=leases, monitor=monitor, timeouts=timeouts, clock=clock, lag=lag
+            router=router,
+            leases=leases,
+            monitor=monitor,
+            timeouts=timeouts,
+            clock=clock,
+            alarms=self._alarms,
+            lag=lag,
         )
         self._hedging = Hedging(self._means, on_trouble=self._trouble) if hedging else None
         self._writes = RecentWrites(read_your_writes) if read_your_writes > 0 else None
@@ -125,8 +132,13 @@ class Executor:
             status=answer.status,
             clock=self.clock,
             stall_timeout=self._timeouts.stall,
+            alarms=self._alarms,
             lag=self._lag,
         )
+
+    def close(self) -> None:
+        """Leave no timer behind. Once nothing runs any more."""
+        self._alarms.close()
 
     async def recover(self, operation: Operation, journey: Journey, error: OperationError) -> None:
         """Wait until the next attempt may go, after one that `journey` has taken note of.
@@ -199,8 +211,9 @@ class Executor:
             self._on_bucket(operation.bucket)
         while True:
             holder = None if self._writes is None else self._holder(self._writes, operation, journey)
-            attempt = await self._admitted(operation, journey, holder)
-            exchange = Exchange(self._means, attempt, operation, journey)
+            while isinstance(choice := self._acquire(operation, journey, holder), Wait):
+                await self._sleep(max(SHORTEST_WAIT, choice.seconds))
+            exchange = Exchange(self._means, choice, operation, journey)
             try:
                 # A hedge would be answered by one of those that may not have it yet.
                 exchange = await (exchange.run() if holder is not None else self._run(exchange))
@@ -213,11 +226,11 @@ class Executor:
                     self._note(self._writes, operation, exchange.attempt.endpoint.id)
                 return exchange
 
-    async def _run(self, exchange: Exchange) -> Exchange:
+    def _run(self, exchange: Exchange) -> Awaitable[Exchange]:
         delay = None if self._hedging is None else self._hedging.delay(exchange)
         if self._hedging is None or delay is None:
-            return await exchange.run()
-        return await self._hedging.race(exchange, delay)
+            return exchange.run()
+        return self._hedging.race(exchange, delay)
 
     def _holder(self, writes: RecentWrites, operation: Operation, journey: Journey) -> str | None:
         """The endpoint to prefer, for it took the last write."""
@@ -235,32 +248,29 @@ class Executor:
         for key in operation.replaced_keys() if operation.bucket is not None else ():
             writes.note(operation.bucket or "", key, endpoint_id, now=self.clock())
 
-    async def _admitted(self, operation: Operation, journey: Journey, holder: str | None) -> Attempt:
-        """An endpoint, now or as soon as a rate limit lets one have the request."""
-        while True:
-            now = self.clock()
-            remaining = journey.deadline.remaining(now)
-            if remaining <= 0:
-                raise self._final(DeadlineExceededError("no time left"), operation, journey)
-            choice = self._router.acquire(
-                operation.bucket,
-                operation.kind,
-                journey.tried,
-                operation.size,
-                now=now,
-                only=journey.pin,
-                prefer=holder,
+    def _acquire(self, operation: Operation, journey: Journey, holder: str | None) -> Attempt | Wait:
+        """An endpoint, or how long a rate limit lets none have the request; the deadline allows for that."""
+        now = self.clock()
+        remaining = journey.deadline.remaining(now)
+        if remaining <= 0:
+            raise self._final(DeadlineExceededError("no time left"), operation, journey)
+        choice = self._router.acquire(
+            operation.bucket,
+            operation.kind,
+            journey.tried,
+            operation.size,
+            now=now,
+            only=journey.pin,
+            prefer=holder,
+        )
+        if isinstance(choice, Wait) and choice.seconds >= remaining:
+            error = ThrottledError(
+                f"every endpoint is at its rate limit for another {choice.seconds:.2f} s, "
+                f"and the deadline is in {remaining:.2f} s",
+                retry_after=choice.seconds,
             )
-            if not isinstance(choice, Wait):
-                return choice
-            if choice.seconds >= remaining:
-                error = ThrottledError(
-                    f"every endpoint is at its rate limit for another {choice.seconds:.2f} s, "
-                    f"and the deadline is in {remaining:.2f} s",
-                    retry_after=choice.seconds,
-                )
-                raise self._final(error, operation, journey)
-            await self._sleep(max(SHORTEST_WAIT, choice.seconds))
+            raise self._final(error, operation, journey)
+        return choice
 
     def _final(self, error: OperationError, operation: Operation, journey: Journey) -> OperationError:
         """Complete an error that leaves for the caller."""

@@ -82,9 +82,9 @@ def work_of(size: int | None) -> float:
     return (_MOST_COPIED if size is None else size) / _STORE_RATE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
-    """One absolute moment for a whole operation; every wait in it derives from this.
+    """One absolute moment for a whole operation; every wait in it derives from this. See `Operation`.
 
     Attributes:
         at: seconds on the client's clock, None for never.

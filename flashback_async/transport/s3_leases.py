@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flashback_async.routing import Endpoint, OperationKind
     from flashback_async.transport.credentials import KeyRing
     from flashback_async.transport.operation import Operation
-    from flashback_async.transport.s3_call import Progress, S3Answer
+    from flashback_async.transport.s3_call import Progress, S3Answer, S3Call
 
 logger = logging.getLogger("flashback_async.pool")
 
@@ -61,8 +61,14 @@ class PooledLease:
         self.kind = kind
         self.since = since
 
-    async def call(self, operation: Operation, *, progress: Progress) -> S3Answer:
-        """Send `operation` once; an endpoint that refuses unsigned payloads gets a signed one at once."""
+    @property
+    def call(self) -> S3Call:
+        """Sends an operation once; an endpoint that refuses unsigned payloads gets a signed one at once."""
+        clients = self._clients
+        assert clients is not None, "a released lease is not used"
+        return self.client if clients.signs_payload else self._call
+
+    async def _call(self, operation: Operation, *, progress: Progress) -> S3Answer:
         clients = self._clients
         assert clients is not None, "a released lease is not used"
         try:
@@ -95,7 +101,11 @@ class PooledLease:
 
 
 class EndpointClients:
-    """One endpoint's clients and leases."""
+    """One endpoint's clients and leases.
+
+    Attributes:
+        signs_payload: whether payloads are hashed and signed there by now.
+    """
 
     def __init__(self, endpoint: Endpoint, pool: Home, size: int, clock: Callable[[], float]) -> None:
         self.endpoint = endpoint
@@ -107,7 +117,7 @@ class EndpointClients:
         self._clock = clock
         self._clients: dict[tuple[Credentials, bool], asyncio.Task[S3Client]] = {}
         self._retired: list[asyncio.Task[S3Client]] = []
-        self._signs_payload = pool.signs_payload(endpoint)
+        self.signs_payload = pool.signs_payload(endpoint)
 
     @property
     def count(self) -> int:
@@ -119,7 +129,7 @@ class EndpointClients:
         credentials = self.keys.at_hand(kind)
         if credentials is None:
             return None
-        task = self._clients.get((credentials, self._signs_payload))
+        task = self._clients.get((credentials, self.signs_payload))
         if task is None or not task.done() or task.cancelled() or task.exception() is not None:
             return None
         return self._leased(task.result(), credentials, kind) if self._slots.take_now() else None
@@ -160,10 +170,10 @@ class EndpointClients:
 
     def sign_payload(self) -> bool:
         """Sign payloads from now on; False if that is what was done already."""
-        if self._signs_payload:
+        if self.signs_payload:
             return False
         logger.info("endpoint %s refuses unsigned payloads; signing them", self.endpoint.id)
-        self._signs_payload = True
+        self.signs_payload = True
         return True
 
     async def client(self, kind: OperationKind) -> tuple[S3Client, Credentials]:
@@ -173,7 +183,7 @@ class EndpointClients:
             if credentials is None:
                 await self.keys.of(kind)
                 continue
-            key = (credentials, self._signs_payload)
+            key = (credentials, self.signs_payload)
             task = self._clients.get(key)
             if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
                 task = self._clients[key] = asyncio.create_task(self._pool.make(self.endpoint, *key))

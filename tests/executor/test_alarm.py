@@ -7,14 +7,14 @@ import asyncio
 import pytest
 from virtual_time import run, scenario
 
-from flashback_async.transport.alarm import Alarm
+from flashback_async.transport.alarm import AlarmClock
 
 from .scenes import now
 
 
 def alarm(after):
     loop = asyncio.get_running_loop()
-    return Alarm(loop, loop.time() + after)
+    return AlarmClock(loop).alarm(loop.time() + after)
 
 
 @scenario

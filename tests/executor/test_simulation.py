@@ -202,11 +202,18 @@ def check(error: FlashbackError) -> None:
         assert error.status == 404
 
 
+async def played(seed: int) -> World:
+    """A world at its end."""
+    world = World(seed)
+    await world.play()
+    return world
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_right_bytes_or_a_typed_error(seed):
     """150 verbs over four endpoints with random faults: invariants hold, and calm weather heals all."""
     try:
-        run(World(seed).play())
+        run(played(seed))
     except Exception as error:
         raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
 
@@ -215,8 +222,7 @@ def test_a_seed_is_a_whole_run():
     """The same seed gives the same run, to the last request: a failure can be looked at again."""
 
     def requests() -> list:
-        world = World(7)
-        run(world.play())
+        world = run(played(7))
         return [
             (request.endpoint, request.at, request.operation, request.key)
             for request in world.scene.endpoints.requests
