@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from flashback_async.routing import picker
 from flashback_async.routing.attempt import Wait
 from flashback_async.routing.breaker import BreakerState
-from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.endpoint import READ
 from flashback_async.routing.subset import subset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from flashback_async.routing.endpoint import OperationKind
     from flashback_async.routing.figures import Figures
     from flashback_async.routing.policy import RoutingPolicy
     from flashback_async.routing.record import EndpointRecord
@@ -38,11 +39,12 @@ class Lineup:
 
     __slots__ = (
         "_bucket",
+        "_cold",
         "_entries",
         "_has_trials",
         "_kind",
+        "_limiters",
         "_policy",
-        "_rows",
         "_slo",
         "serving",
         "until",
@@ -68,14 +70,17 @@ class Lineup:
         if 0 < policy.subset_from <= len(eligible):
             self.serving = subset(eligible, bucket, kind, seed=seed, now=now, policy=policy)
             self.until = min(self.until, now + policy.subset_time)
-        self._rows = picker.admitting(self.serving, self.serving, now, policy)
-        self._has_trials = any(record.breaker.state is not BreakerState.CLOSED for record in self._rows)
+        rows = picker.admitting(self.serving, self.serving, now, policy)
+        self._has_trials = any(record.breaker.state is not BreakerState.CLOSED for record in rows)
+        self._limiters = [record.limiter for record in rows]
         self._entries: list[Entry] = [
-            (record, record.figures(kind), record.report.latency_of(bucket)) for record in self._rows
+            (record, record.figures(kind), record.report.latency_of(bucket)) for record in rows
         ]
+        # Those that are not warm yet. Outcomes are never forgotten: once there is none, there never is one.
+        self._cold = self._entries
 
     def pick(
-        self, tried: Collection[str], size: int | None, *, now: float, random: Callable[[], float]
+        self, tried: Collection[str], size: int | None, now: float, random: Callable[[], float]
     ) -> EndpointRecord | Wait:
         """The endpoint to ask, or how long to wait; `Router.acquire` tells the arguments."""
         if tried or (size is not None and size >= self._policy.large_body):
@@ -96,12 +101,12 @@ class Lineup:
     def _budgeted(self, now: float) -> list[Entry] | Wait:
         """Stage 4. Most limiters have never seen a 429, and need not be asked."""
         entries = self._entries
-        for record in self._rows:
-            if record.limiter.is_active:
+        for limiter in self._limiters:
+            if limiter.rate is not None:
                 break
         else:
             return entries
-        waits = [entry[0].limiter.wait(now) for entry in entries]
+        waits = [limiter.wait(now) for limiter in self._limiters]
         soonest = min(waits)
         if soonest > 0:
             return Wait(soonest)
@@ -110,6 +115,10 @@ class Lineup:
     def _warm(self, entries: list[Entry]) -> list[Entry]:
         """Stage 5."""
         least = self._policy.warm_outcomes
+        if self._cold:
+            self._cold = [entry for entry in self._cold if entry[1].total.outcomes < least]
+        if not self._cold:
+            return entries
         return [
             entry
             for entry in entries
@@ -181,7 +190,7 @@ class Lineups:
         Raises:
             NoEndpointAvailableError: the table is empty.
         """
-        known = self._reads if kind is OperationKind.READ else self._writes
+        known = self._reads if kind is READ else self._writes
         lineup = known.get(bucket)
         if lineup is None or now >= lineup.until:
             if len(known) >= self._policy.bucket_limit:
