@@ -130,9 +130,7 @@ class Hedges:
         first_byte: float | None,
         at_least: float | None,
     ) -> None:
-        """Take the figure of a settled attempt. Failures say nothing, for they may be fast; timeouts do."""
-        if attempt.kind is not READ:
-            return
+        """Take the figure of a settled read. Failures say nothing, for they may be fast; timeouts do."""
         if outcome is SUCCESS and first_byte is not None:
             self._first_bytes.observe(first_byte)
         elif outcome is TIMEOUT:

@@ -129,36 +129,38 @@ class Lineup:
         """Stages 6 and 7 in one pass; by the stages themselves where nothing is known of an endpoint."""
         policy, bucket, has_trials = self._policy, self._bucket, self._has_trials
         decay, silent_from, silent_factor = policy.decay_time, policy.silence_minimum, policy.silence_factor
-        crowd = sum([row.in_flight + row.streaming for row, _, _ in entries]) / len(entries) + 1
-        scores: list[float] = []
-        least, deviation = inf, 0.0
+        mean = sum([row.in_flight + row.streaming for row, _, _ in entries]) / len(entries)
+        scored: list[tuple[float, EndpointRecord]] = []
+        lowest, least, deviation = inf, inf, 0.0
         for record, figures, published in entries:
             figure = figures.latency_of(bucket) if figures.is_mixed else figures.total
-            floor = figure.floor_for(published)
+            floor = figure.floor if published is None else figure.floor_for(published)
             if floor is None and (floor := record.prior(published)) is None:
                 return self._by_stages(entries, now)
             updated = figure.updated
             if updated is None or (has_trials and record.trial_due(now)):
                 excess = 0.0
+            elif figure.fine:
+                excess = figure.excess(now)
             else:
                 excess = figure.usual
                 above = figure.raised - excess
                 excess += above * exp((updated - now) / decay) if now > updated else above
-                if figure.fine:
-                    excess = figure.excess(now)
             base = score = floor + excess
-            share = (record.in_flight + record.streaming + 1) / crowd
-            if share > 1.0:
-                score = floor + excess * share
+            load = record.in_flight + record.streaming
+            if load > mean:
+                score = floor + excess * ((load + 1) / (mean + 1))
             if record.quick_in_flight:
                 silence = now - record.silent_since
                 if silence > silent_from and silence > silent_factor * score:
                     base = score = silence
-            scores.append(score)
+            scored.append((score, record))
+            if score < lowest:  # noqa: PLR1730  # min() is a call
+                lowest = score
             if base < least:
                 least, deviation = base, figure.deviation
-        limit = self._limit(min(scores), least, deviation)
-        return [entry[0] for entry, score in zip(entries, scores, strict=True) if score <= limit]
+        limit = self._limit(lowest, least, deviation)
+        return [record for score, record in scored if score <= limit]
 
     def _limit(self, lowest: float, least: float, deviation: float) -> float:
         """The highest score that counts as equal to the best."""

@@ -176,11 +176,11 @@ class Router:
                 self._streaming += 1
             failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
-            self._hedges.learn(attempt, outcome, now, first_byte, at_least)
-            if outcome is THROTTLED:
-                is_new = record.limiter.throttled(attempt.started, now, retry_after)
-                if is_new and self._table.holds(record):
-                    self._journal.rate_learned(record, retry_after)
+            if attempt.kind is READ:
+                self._hedges.learn(attempt, outcome, now, first_byte, at_least)
+            is_new = outcome is THROTTLED and record.limiter.throttled(attempt.started, now, retry_after)
+            if is_new and self._table.holds(record):
+                self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
                 said = CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
                 self._record(record, attempt.permit, said, now)
@@ -294,9 +294,8 @@ class Router:
     def _enter(
         self, record: EndpointRecord, bucket: str | None, kind: OperationKind, size: int | None, now: float
     ) -> Attempt:
-        breaker = record.breaker
-        before = breaker.state
-        permit = breaker.permit(now)
+        before = record.breaker.state
+        permit = record.breaker.permit(now)
         if permit.trial:
             self._moved(record, before, now)
         is_quick = kind is READ or size is None or size <= self.policy.small_body
