@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from flashback_async.routing.breaker import Permit
@@ -19,6 +19,13 @@ class AttemptState(Enum):
     SETTLED = "settled"
     STREAMING = "streaming"
     FINISHED = "finished"
+
+
+# For what runs with every request; see `outcome`.
+OPEN: Final = AttemptState.OPEN
+SETTLED: Final = AttemptState.SETTLED
+STREAMING: Final = AttemptState.STREAMING
+FINISHED: Final = AttemptState.FINISHED
 
 
 class Attempt:
@@ -50,7 +57,7 @@ class Attempt:
         self.kind = kind
         self.is_quick = is_quick
         self.started = started
-        self.state = AttemptState.OPEN
+        self.state: AttemptState = OPEN
 
     def __repr__(self) -> str:
         return f"<Attempt {self.kind.value} at {self.endpoint.id}, {self.state.value}>"

@@ -43,6 +43,9 @@ class BreakerEvent(Enum):
     TRIAL_FAILED = "trial failed"
 
 
+# For what runs with every request; see `outcome`.
+_CLOSED: Final = BreakerState.CLOSED
+
 TRANSITIONS: Final = {
     (BreakerState.CLOSED, BreakerEvent.TRIPPED): BreakerState.OPEN,
     (BreakerState.OPEN, BreakerEvent.COOLED): BreakerState.HALF_OPEN,
@@ -67,7 +70,7 @@ class Permit:
 class FaultWindow:
     """Calls and faults of the last whole seconds, in exact buckets of one second."""
 
-    __slots__ = ("_calls", "_faults", "_length", "_second")
+    __slots__ = ("_calls", "_faults", "_length", "_second", "_until")
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -75,27 +78,31 @@ class FaultWindow:
         self._calls = [0] * length
         self._faults = [0] * length
         self._second = -1 << 62
+        # Where the latest one ends.
+        self._until = -inf
 
-    def add(self, *, fault: bool, now: float) -> None:
-        """Count one call at `now` (seconds)."""
-        second = int(now // 1)
-        if second != self._second:
-            second = self._turn(second)
-        self._calls[second % self._length] += 1
+    def add(self, now: float, fault: bool = False) -> None:  # noqa: FBT001, FBT002  # with every request
+        """Count one call at `now` (seconds); what comes late counts as of the latest second."""
+        if now >= self._until:
+            self._turn(now)
+        bucket = self._second % self._length
+        self._calls[bucket] += 1
         if fault:
-            self._faults[second % self._length] += 1
+            self._faults[bucket] += 1
 
     def counts(self, now: float) -> tuple[int, int]:
         """(calls, faults) in the window that ends at `now`."""
-        self._turn(int(now // 1))
+        if now >= self._until:
+            self._turn(now)
         return sum(self._calls), sum(self._faults)
 
-    def _turn(self, second: int) -> int:
-        """Empty the buckets that are used again by `second`; what comes late counts as of the latest one."""
+    def _turn(self, now: float) -> None:
+        """Empty the buckets that are used again by the second of `now`, which is a later one."""
+        second = int(now // 1)
         for passed in range(max(self._second + 1, second - self._length + 1), second + 1):
             self._calls[passed % self._length] = self._faults[passed % self._length] = 0
-        self._second = max(second, self._second)
-        return self._second
+        self._second = second
+        self._until = second + 1.0
 
 
 class Breaker:
@@ -168,7 +175,7 @@ class Breaker:
 
     def permit(self, now: float) -> Permit:
         """Take a permit. Where the breaker does not admit (panic), its result will change nothing."""
-        if self.state is BreakerState.CLOSED or not self.admits(now):
+        if self.state is _CLOSED or not self.admits(now):
             return self._ordinary
         self._move(BreakerEvent.COOLED)
         self._trial = Permit(self.generation, trial=True)
@@ -181,8 +188,12 @@ class Breaker:
             return
         if permit is self._trial:
             self._end_trial(outcome, now)
-        elif self.state is BreakerState.CLOSED:
-            self._count(outcome, now)
+        elif self.state is _CLOSED:
+            if outcome.proves_alive:
+                self._window.add(now)
+                self._consecutive = 0
+            elif outcome.is_fault:
+                self._count_fault(outcome, now)
 
     def hasten(self, now: float) -> None:
         """Admit the trial of an open breaker at once: somebody else saw the endpoint come back."""
@@ -199,17 +210,13 @@ class Breaker:
         elif outcome.is_fault:
             self._open(BreakerEvent.TRIAL_FAILED, f"trial failed ({outcome.value})", outcome, now)
 
-    def _count(self, outcome: Outcome, now: float) -> None:
-        if outcome.is_fault:
-            self._window.add(fault=True, now=now)
-            self._consecutive += 1
-            self._forgive(now)
-            reason = self._trip_reason(now)
-            if reason:
-                self._open(BreakerEvent.TRIPPED, reason, outcome, now)
-        elif outcome.proves_alive:
-            self._window.add(fault=False, now=now)
-            self._consecutive = 0
+    def _count_fault(self, outcome: Outcome, now: float) -> None:
+        self._window.add(now, fault=True)
+        self._consecutive += 1
+        self._forgive(now)
+        reason = self._trip_reason(now)
+        if reason:
+            self._open(BreakerEvent.TRIPPED, reason, outcome, now)
 
     def _trip_reason(self, now: float) -> str:
         policy = self._policy

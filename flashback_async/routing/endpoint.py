@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,10 @@ class OperationKind(Enum):
 
     # Members are single objects; Enum's own hash is a Python function, called several times per request.
     __hash__ = object.__hash__
+
+
+# For what runs with every request; see `outcome`.
+READ: Final = OperationKind.READ
 
 
 class EndpointStatus(Enum):
@@ -65,10 +70,13 @@ class EndpointReport:
 
     def latency_of(self, bucket: str | None) -> float | None:
         """Published seconds from the node to `bucket`, None while unknown."""
-        latency = self.reported_latency.get(bucket)
+        latencies = self.reported_latency
+        if not latencies:
+            return None
+        latency = latencies.get(bucket)
         if latency is None and bucket is not None:
-            latency = self.reported_latency.get(None)
-        return latency if latency is not None and 0.0 < latency < float("inf") else None
+            latency = latencies.get(None)
+        return latency if latency is not None and 0.0 < latency < inf else None
 
     def serves(self, bucket: str | None) -> bool:
         """Whether the control plane thinks that a request for `bucket` can succeed here."""

@@ -22,11 +22,12 @@ class Figures:
         is_mixed: whether a bucket may have a figure of its own.
     """
 
-    __slots__ = ("_by_bucket", "_policy", "_sole", "is_mixed", "throughput", "total")
+    __slots__ = ("_by_bucket", "_policy", "_sole", "_total_alone", "is_mixed", "throughput", "total")
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self._policy = policy
         self.total = LatencyFigure(policy)
+        self._total_alone = (self.total,)
         self.throughput = ThroughputFigure(policy)
         self.is_mixed = False
         self._sole: str | None = None
@@ -50,13 +51,13 @@ class Figures:
         """The figures that learn from an answer about `bucket`."""
         if not self.is_mixed:
             if bucket is not None and bucket == self._sole:
-                return (self.total,)
+                return self._total_alone
             if bucket is not None and self._sole is None:
                 self._sole = bucket
-                return (self.total,)
+                return self._total_alone
             self._separate()
         if bucket is None:
-            return (self.total,)
+            return self._total_alone
         return (self.total, self._own(bucket))
 
     def _separate(self) -> None:

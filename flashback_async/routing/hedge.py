@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from flashback_async.routing import picker
 from flashback_async.routing.attempt import Wait
 from flashback_async.routing.breaker import BreakerState
-from flashback_async.routing.endpoint import OperationKind
-from flashback_async.routing.outcome import Outcome
+from flashback_async.routing.endpoint import READ
+from flashback_async.routing.outcome import CANCELLED, SUCCESS, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from flashback_async.routing.attempt import Attempt
+    from flashback_async.routing.outcome import Outcome
     from flashback_async.routing.policy import RoutingPolicy
     from flashback_async.routing.record import EndpointRecord
 
@@ -129,14 +130,12 @@ class Hedges:
         first_byte: float | None,
         at_least: float | None,
     ) -> None:
-        """Take the figure of a settled attempt. Failures say nothing, for they may be fast; timeouts do."""
-        if attempt.kind is not OperationKind.READ:
-            return
-        if outcome is Outcome.SUCCESS and first_byte is not None:
+        """Take the figure of a settled read. Failures say nothing, for they may be fast; timeouts do."""
+        if outcome is SUCCESS and first_byte is not None:
             self._first_bytes.observe(first_byte)
-        elif outcome is Outcome.TIMEOUT:
+        elif outcome is TIMEOUT:
             self._first_bytes.observe_at_least(now - attempt.started)
-        elif outcome is Outcome.CANCELLED and at_least is not None:
+        elif outcome is CANCELLED and at_least is not None:
             self._first_bytes.observe_at_least(at_least)
 
     def delay(self, attempt: Attempt, now: float) -> float | None:
@@ -145,7 +144,7 @@ class Hedges:
         A half-open trial is waited for: it decides about its endpoint, and one that is never waited for would
         be followed by the next, as long as the budget lasts.
         """
-        if attempt.kind is not OperationKind.READ:
+        if attempt.kind is not READ:
             return None
         self._budget.deposit(now)
         usual = self._first_bytes.usual()

@@ -48,6 +48,7 @@ class LatencyFigure:
         "_policy",
         "_same_leg",
         "_samples",
+        "_usual_limit",
         "deviation",
         "fine",
         "floor",
@@ -72,6 +73,7 @@ class LatencyFigure:
         self._fined_at = 0.0
         self._fade_time = policy.penalty_time
         self.usual = 0.0
+        self._usual_limit = policy.usual_share * policy.window_minimum
         self.updated: float | None = None
         self.floor: float | None = None
         self.deviation = 0.0
@@ -103,28 +105,25 @@ class LatencyFigure:
             return max(excess, left)
         return excess
 
-    def observe(self, first_byte: float, now: float, *, published: float | None = None) -> None:
+    def observe(self, first_byte: float, now: float, published: float | None = None) -> None:
         """Learn from one answer that took `first_byte` seconds to its headers."""
-        policy = self._policy
         self._remember(first_byte, published)
         ordered = self._ordered
         floor = self.floor = ordered[0]
-        updated = self.updated
-        elapsed = policy.smoothing_time if updated is None else max(0.0, now - updated)
         excess = self._measured(now)
-        weight = self._weight(elapsed)
+        weight = self._weight(now)
         error = first_byte - floor - excess
         self.deviation += weight * (abs(error) - self.deviation)
-        raised = excess + weight * error
-        self.raised = 0.0 if raised < 0.0 else min(policy.penalty_limit, raised)
+        raised, most = excess + weight * error, self._policy.penalty_limit
+        self.raised = 0.0 if raised < 0.0 else raised if raised < most else most  # noqa: FURB136  # a call
         self.updated = now
         if self.fine:
             # Good answers wear it off, as they would an excess that was measured.
             left = self._fined(now) * (1.0 - weight)
             self.fine = left if left > _NOTHING else 0.0
             self._fined_at = now
-        usual, most = ordered[len(ordered) // 2] - floor, policy.usual_share * policy.window_minimum
-        self.usual = min(usual, most)
+        usual, most = ordered[len(ordered) // 2] - floor, self._usual_limit
+        self.usual = usual if usual < most else most  # noqa: FURB136  # a call
 
     def observe_at_least(self, elapsed: float, now: float) -> None:
         """Learn from an answer that was given up after `elapsed` seconds: it raises the excess, or nothing.
@@ -135,8 +134,7 @@ class LatencyFigure:
         excess = self.excess(now)
         error = elapsed - (self.floor or 0.0) - excess
         if error > 0:
-            since = policy.smoothing_time if self.updated is None else max(0.0, now - self.updated)
-            self.raised = max(excess, min(policy.penalty_limit, excess + self._weight(since) * error))
+            self.raised = max(excess, min(policy.penalty_limit, excess + self._weight(now) * error))
             self.updated = now
 
     def penalise(self, elapsed: float, now: float, *, failing: int = 1) -> None:
@@ -177,7 +175,7 @@ class LatencyFigure:
 
     def _remember(self, first_byte: float, leg: float | None) -> None:
         samples, ordered, legs = self._samples, self._ordered, self._legs
-        if len(samples) == samples.maxlen:
+        if len(ordered) == self._policy.floor_samples:
             del ordered[bisect_left(ordered, samples[0])]
         self._same_leg = self._same_leg + 1 if legs and legs[-1] == leg else 1
         samples.append(first_byte)
@@ -189,13 +187,15 @@ class LatencyFigure:
             shifted = [sample - own for sample, own in zip(samples, legs, strict=True) if own is not None]
             self.shifted_floor = min(shifted) if shifted else None
 
-    def _weight(self, elapsed: float) -> float:
+    def _weight(self, now: float) -> float:
         """Weight of a sample: answers that arrive together share one, however many they are."""
-        policy = self._policy
-        if policy.smoothing_time <= 0:
-            return policy.smoothing_limit
-        weight = 1 - exp(-elapsed / policy.smoothing_time)
-        return min(policy.smoothing_limit, weight)
+        policy, updated = self._policy, self.updated
+        time, most = policy.smoothing_time, policy.smoothing_limit
+        if time <= 0:
+            return most
+        elapsed = time if updated is None else now - updated
+        weight = 1 - exp(-elapsed / time) if elapsed > 0.0 else 0.0
+        return weight if weight < most else most  # noqa: FURB136  # a call
 
 
 class ThroughputFigure:

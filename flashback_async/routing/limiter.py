@@ -51,6 +51,7 @@ class Limiter:
         "_throttled_at",
         "_time",
         "_tokens",
+        "_until",
         "_width",
         "rate",
     )
@@ -70,16 +71,12 @@ class Limiter:
         self._age = 0.0
         self._grown_at = 0.0
         # Requests admitted in each slice of the window, used in turn, less those that a 429 came for;
-        # `_slot` is the latest slice, and nothing was counted before `_counted_from`.
+        # `_slot` is the latest slice and ends at `_until`; nothing was counted before `_counted_from`.
         self._width = policy.limiter_window / _SLICES
         self._admitted = [0] * _SLICES
         self._slot = -1 << 62
+        self._until = float("-inf")
         self._counted_from = 0.0
-
-    @property
-    def is_active(self) -> bool:
-        """Whether there ever was a reason to wait."""
-        return self.rate is not None
 
     def is_calm(self, now: float) -> bool:
         """Whether the last 429 is long ago, if there ever was one."""
@@ -95,10 +92,9 @@ class Limiter:
 
     def take(self, now: float) -> None:
         """Admit one request. Never refuses: who takes without a token goes into debt."""
-        slot = int(now // self._width)
-        if slot != self._slot:
-            slot = self._turn(slot, now)
-        self._admitted[slot % _SLICES] += 1
+        if now >= self._until:
+            self._turn(now)
+        self._admitted[self._slot % _SLICES] += 1
         if self.rate is not None:
             self._refill(now)
             self._tokens -= 1.0
@@ -114,7 +110,8 @@ class Limiter:
         if self.rate is None:
             self._reduce(self._measured(now), now, is_sure=False)
         elif admitted_at > self._reduced_at:
-            self._admitted[self._turn(int(now // self._width), now) % _SLICES] -= 1
+            self._turn(now)
+            self._admitted[self._slot % _SLICES] -= 1
             is_sure = now - self._reduced_at >= policy.limiter_sample
             # What was asked for may be less than what is allowed, so the limit is not cut to any measure.
             least = policy.limiter_hold_share * self.rate
@@ -149,18 +146,19 @@ class Limiter:
 
     def _measured(self, now: float) -> float:
         """Requests per second that passed lately; less time than the least sample is no rate."""
-        slot = self._turn(int(now // self._width), now)
-        since = max(self._counted_from, (slot - _SLICES + 1) * self._width)
+        self._turn(now)
+        since = max(self._counted_from, (self._slot - _SLICES + 1) * self._width)
         return sum(self._admitted) / max(self._policy.limiter_sample, now - since)
 
-    def _turn(self, slot: int, now: float) -> int:
-        """Empty the slices that are used again by `slot`; what comes late counts as of the latest one."""
+    def _turn(self, now: float) -> None:
+        """Empty the slices that are used again by `now`; what comes late counts as of the latest one."""
+        slot = int(now // self._width)
         if slot - self._slot >= _SLICES:
             self._counted_from = now
         for passed in range(max(self._slot + 1, slot - _SLICES + 1), slot + 1):
             self._admitted[passed % _SLICES] = 0
         self._slot = max(slot, self._slot)
-        return self._slot
+        self._until = (self._slot + 1) * self._width
 
     def _refill(self, now: float) -> None:
         elapsed = now - self._refilled_at

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from flashback_async.routing import picker
 from flashback_async.routing.attempt import Wait
 from flashback_async.routing.breaker import BreakerState
-from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.endpoint import READ
 from flashback_async.routing.subset import subset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from flashback_async.routing.endpoint import OperationKind
     from flashback_async.routing.figures import Figures
     from flashback_async.routing.policy import RoutingPolicy
     from flashback_async.routing.record import EndpointRecord
@@ -38,11 +39,12 @@ class Lineup:
 
     __slots__ = (
         "_bucket",
+        "_cold",
         "_entries",
         "_has_trials",
         "_kind",
+        "_limiters",
         "_policy",
-        "_rows",
         "_slo",
         "serving",
         "until",
@@ -68,14 +70,17 @@ class Lineup:
         if 0 < policy.subset_from <= len(eligible):
             self.serving = subset(eligible, bucket, kind, seed=seed, now=now, policy=policy)
             self.until = min(self.until, now + policy.subset_time)
-        self._rows = picker.admitting(self.serving, self.serving, now, policy)
-        self._has_trials = any(record.breaker.state is not BreakerState.CLOSED for record in self._rows)
+        rows = picker.admitting(self.serving, self.serving, now, policy)
+        self._has_trials = any(record.breaker.state is not BreakerState.CLOSED for record in rows)
+        self._limiters = [record.limiter for record in rows]
         self._entries: list[Entry] = [
-            (record, record.figures(kind), record.report.latency_of(bucket)) for record in self._rows
+            (record, record.figures(kind), record.report.latency_of(bucket)) for record in rows
         ]
+        # Those that are not warm yet. Outcomes are never forgotten: once there is none, there never is one.
+        self._cold = self._entries
 
     def pick(
-        self, tried: Collection[str], size: int | None, *, now: float, random: Callable[[], float]
+        self, tried: Collection[str], size: int | None, now: float, random: Callable[[], float]
     ) -> EndpointRecord | Wait:
         """The endpoint to ask, or how long to wait; `Router.acquire` tells the arguments."""
         if tried or (size is not None and size >= self._policy.large_body):
@@ -96,12 +101,12 @@ class Lineup:
     def _budgeted(self, now: float) -> list[Entry] | Wait:
         """Stage 4. Most limiters have never seen a 429, and need not be asked."""
         entries = self._entries
-        for record in self._rows:
-            if record.limiter.is_active:
+        for limiter in self._limiters:
+            if limiter.rate is not None:
                 break
         else:
             return entries
-        waits = [entry[0].limiter.wait(now) for entry in entries]
+        waits = [limiter.wait(now) for limiter in self._limiters]
         soonest = min(waits)
         if soonest > 0:
             return Wait(soonest)
@@ -110,6 +115,10 @@ class Lineup:
     def _warm(self, entries: list[Entry]) -> list[Entry]:
         """Stage 5."""
         least = self._policy.warm_outcomes
+        if self._cold:
+            self._cold = [entry for entry in self._cold if entry[1].total.outcomes < least]
+        if not self._cold:
+            return entries
         return [
             entry
             for entry in entries
@@ -120,36 +129,38 @@ class Lineup:
         """Stages 6 and 7 in one pass; by the stages themselves where nothing is known of an endpoint."""
         policy, bucket, has_trials = self._policy, self._bucket, self._has_trials
         decay, silent_from, silent_factor = policy.decay_time, policy.silence_minimum, policy.silence_factor
-        crowd = sum([row.in_flight + row.streaming for row, _, _ in entries]) / len(entries) + 1
-        scores: list[float] = []
-        least, deviation = inf, 0.0
+        mean = sum([row.in_flight + row.streaming for row, _, _ in entries]) / len(entries)
+        scored: list[tuple[float, EndpointRecord]] = []
+        lowest, least, deviation = inf, inf, 0.0
         for record, figures, published in entries:
             figure = figures.latency_of(bucket) if figures.is_mixed else figures.total
-            floor = figure.floor_for(published)
+            floor = figure.floor if published is None else figure.floor_for(published)
             if floor is None and (floor := record.prior(published)) is None:
                 return self._by_stages(entries, now)
             updated = figure.updated
             if updated is None or (has_trials and record.trial_due(now)):
                 excess = 0.0
+            elif figure.fine:
+                excess = figure.excess(now)
             else:
                 excess = figure.usual
                 above = figure.raised - excess
                 excess += above * exp((updated - now) / decay) if now > updated else above
-                if figure.fine:
-                    excess = figure.excess(now)
             base = score = floor + excess
-            share = (record.in_flight + record.streaming + 1) / crowd
-            if share > 1.0:
-                score = floor + excess * share
+            load = record.in_flight + record.streaming
+            if load > mean:
+                score = floor + excess * ((load + 1) / (mean + 1))
             if record.quick_in_flight:
                 silence = now - record.silent_since
                 if silence > silent_from and silence > silent_factor * score:
                     base = score = silence
-            scores.append(score)
+            scored.append((score, record))
+            if score < lowest:  # noqa: PLR1730  # min() is a call
+                lowest = score
             if base < least:
                 least, deviation = base, figure.deviation
-        limit = self._limit(min(scores), least, deviation)
-        return [entry[0] for entry, score in zip(entries, scores, strict=True) if score <= limit]
+        limit = self._limit(lowest, least, deviation)
+        return [record for score, record in scored if score <= limit]
 
     def _limit(self, lowest: float, least: float, deviation: float) -> float:
         """The highest score that counts as equal to the best."""
@@ -181,7 +192,7 @@ class Lineups:
         Raises:
             NoEndpointAvailableError: the table is empty.
         """
-        known = self._reads if kind is OperationKind.READ else self._writes
+        known = self._reads if kind is READ else self._writes
         lineup = known.get(bucket)
         if lineup is None or now >= lineup.until:
             if len(known) >= self._policy.bucket_limit:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.routing.breaker import Breaker, BreakerState
-from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.endpoint import READ
 from flashback_async.routing.figures import Figures
 from flashback_async.routing.limiter import Limiter
-from flashback_async.routing.outcome import Outcome
+from flashback_async.routing.outcome import CALLER_FAULT, CANCELLED, SUCCESS, THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flashback_async.routing.attempt import Attempt
-    from flashback_async.routing.endpoint import EndpointReport
+    from flashback_async.routing.endpoint import EndpointReport, OperationKind
     from flashback_async.routing.latency import LatencyFigure
+    from flashback_async.routing.outcome import Outcome
     from flashback_async.routing.policy import RoutingPolicy
 
 
@@ -88,7 +89,7 @@ class EndpointRecord:
 
     def figures(self, kind: OperationKind) -> Figures:
         """What it takes for that kind."""
-        return self.reads if kind is OperationKind.READ else self.writes
+        return self.reads if kind is READ else self.writes
 
     def is_warm(self, kind: OperationKind) -> bool:
         """Whether it may get more than one request at a time."""
@@ -136,7 +137,7 @@ class EndpointRecord:
         self.in_flight -= 1
         if attempt.is_quick:
             self.quick_in_flight -= 1
-        if outcome is not Outcome.CANCELLED and now > self.silent_since:
+        if outcome is not CANCELLED and now > self.silent_since:
             self.silent_since = now
 
     def learn(
@@ -150,22 +151,25 @@ class EndpointRecord:
         failing: int = 1,
     ) -> None:
         """Count a settled attempt and take its figures; `failing`: endpoints that fail at the moment."""
-        if outcome is not Outcome.CANCELLED:
+        if outcome is not CANCELLED:
             self.requests += 1
-            self.failures += outcome.is_fault
-            self.throttled += outcome is Outcome.THROTTLED
         elif at_least is None:
             return
-        if not self._is_late(attempt):
-            figures = self.figures(attempt.kind).touched(attempt.bucket)
-            if outcome is Outcome.CANCELLED:
-                for figure in figures:
-                    figure.observe_at_least(at_least or 0.0, now)
-            elif outcome.is_fault:
-                elapsed = now - attempt.started if first_byte is None else first_byte
-                self._penalise(figures, elapsed, now, failing)
-            else:
-                self._teach(figures, attempt, outcome, now, first_byte)
+        if outcome.is_fault:
+            self.failures += 1
+        elif outcome is THROTTLED:
+            self.throttled += 1
+        if self._is_late(attempt):
+            return
+        figures = (self.reads if attempt.kind is READ else self.writes).touched(attempt.bucket)
+        if outcome.is_fault:
+            elapsed = now - attempt.started if first_byte is None else first_byte
+            self._penalise(figures, elapsed, now, failing)
+        elif outcome is not CANCELLED:
+            self._teach(figures, attempt, outcome, now, first_byte)
+        else:
+            for figure in figures:
+                figure.observe_at_least(at_least or 0.0, now)
 
     def learn_body(
         self,
@@ -181,12 +185,12 @@ class EndpointRecord:
         self.failures += outcome.is_fault
         if self._is_late(attempt):
             return
-        figures = self.figures(attempt.kind)
+        figures = self.reads if attempt.kind is READ else self.writes
         if outcome.is_fault:
             for figure in figures.touched(attempt.bucket):
                 figure.penalise(0.0, now, failing=failing)
             self.failing_until = figures.total.fined_until()
-        elif outcome is Outcome.SUCCESS:
+        elif outcome is SUCCESS:
             figures.throughput.observe(size, seconds)
 
     def observe(self, kind: OperationKind, first_byte: float, now: float) -> None:
@@ -218,10 +222,10 @@ class EndpointRecord:
             published = self.report.latency_of(attempt.bucket)
             for figure in figures:
                 sample = first_byte
-                if outcome is Outcome.CALLER_FAULT and figure.floor is not None:
+                if outcome is CALLER_FAULT and figure.floor is not None:
                     # A refusal may be quicker than the work it refuses: it can only make a node look slower.
                     sample = max(sample, figure.floor + figure.excess(now))
-                figure.observe(sample, now, published=published)
+                figure.observe(sample, now, published)
 
     def _penalise(self, figures: Sequence[LatencyFigure], elapsed: float, now: float, failing: int) -> None:
         for figure in figures:
@@ -250,7 +254,7 @@ class EndpointRecord:
 
     def _is_late(self, attempt: Attempt) -> bool:
         """Whether the world moved since: a timeout of before must not punish an endpoint that recovered."""
-        return attempt.permit.generation != self.breaker.generation or self.is_outdated(attempt)
+        return attempt.permit.generation != self.breaker.generation or attempt.started < self.back_at
 
     def prior(self, published: float | None) -> float | None:
         """Round trip to the node plus the node's own leg to the bucket, as far as they are known."""

@@ -44,7 +44,8 @@ class RetryBudget:
 
     def give_back(self, amount: int) -> None:
         """Return tokens after a success: what the retry had paid, or 1 if there was none."""
-        self._spent = max(0, self._spent - amount)
+        if self._spent:
+            self._spent = max(0, self._spent - amount)
 
 
 def backoff(policy: RoutingPolicy, *, hop: int, elsewhere: bool, random: Callable[[], float]) -> float:

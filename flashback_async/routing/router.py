@@ -11,14 +11,14 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from flashback_async.routing import picker
-from flashback_async.routing.attempt import Attempt, AttemptState, Wait
+from flashback_async.routing.attempt import FINISHED, OPEN, SETTLED, STREAMING, Attempt, Wait
 from flashback_async.routing.breaker import BreakerState
-from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.endpoint import READ, OperationKind
 from flashback_async.routing.explain import Explanation, explain
 from flashback_async.routing.hedge import Hedges
 from flashback_async.routing.journal import Journal
 from flashback_async.routing.lineup import Lineups
-from flashback_async.routing.outcome import Outcome
+from flashback_async.routing.outcome import CANCELLED, SUCCESS, THROTTLED
 from flashback_async.routing.policy import RoutingPolicy
 from flashback_async.routing.retry import RetryBudget, backoff
 from flashback_async.routing.snapshot import EndpointSnapshot, RouterSnapshot
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flashback_async.routing.breaker import Permit
     from flashback_async.routing.endpoint import Endpoint, EndpointReport
     from flashback_async.routing.events import Event
+    from flashback_async.routing.outcome import Outcome
     from flashback_async.routing.record import EndpointRecord
 
 
@@ -109,8 +110,7 @@ class Router:
             if prefer is not None and found is None:
                 found = self._table.preferred(prefer, bucket, now, self.policy)
             if found is None:
-                lineup = self._lineups.of(self._table, bucket, kind, now)
-                found = lineup.pick(tried, size, now=now, random=self._random)
+                found = self._lineups.of(self._table, bucket, kind, now).pick(tried, size, now, self._random)
             return found if isinstance(found, Wait) else self._enter(found, bucket, kind, size, now)
 
     def hedge_delay(self, attempt: Attempt, *, now: float) -> float | None:
@@ -164,10 +164,10 @@ class Router:
             RuntimeError: the attempt was settled before.
         """
         with self._lock:
-            if attempt.state is not AttemptState.OPEN:
+            if attempt.state is not OPEN:
                 raise RuntimeError(f"{attempt!r} is already settled; settle exactly once")
-            body_follows = streamed and outcome is Outcome.SUCCESS
-            attempt.state = AttemptState.STREAMING if body_follows else AttemptState.SETTLED
+            body_follows = streamed and outcome is SUCCESS
+            attempt.state = STREAMING if body_follows else SETTLED
             record = attempt.record
             record.leave(attempt, outcome, now)
             self._in_flight -= 1
@@ -176,21 +176,21 @@ class Router:
                 self._streaming += 1
             failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn(attempt, outcome, now, first_byte, at_least, failing=failing)
-            self._hedges.learn(attempt, outcome, now, first_byte, at_least)
-            is_429, started = outcome is Outcome.THROTTLED, attempt.started
-            is_new = is_429 and record.limiter.throttled(started, now, retry_after)
+            if attempt.kind is READ:
+                self._hedges.learn(attempt, outcome, now, first_byte, at_least)
+            is_new = outcome is THROTTLED and record.limiter.throttled(attempt.started, now, retry_after)
             if is_new and self._table.holds(record):
                 self._journal.rate_learned(record, retry_after)
             if not (body_follows and attempt.permit.trial):
-                said = Outcome.CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
+                said = CANCELLED if outcome.is_fault and record.is_outdated(attempt) else outcome
                 self._record(record, attempt.permit, said, now)
 
     def confirm(self, attempt: Attempt, *, now: float) -> None:
         """Enough of a streamed body has arrived (1 MiB): a half-open trial has succeeded by now."""
         with self._lock:
-            if attempt.state is AttemptState.STREAMING and attempt.permit.trial:
+            if attempt.state is STREAMING and attempt.permit.trial:
                 breaker, before = attempt.record.breaker, attempt.record.breaker.generation
-                self._record(attempt.record, attempt.permit, Outcome.SUCCESS, now)
+                self._record(attempt.record, attempt.permit, SUCCESS, now)
                 if breaker.generation != before:  # The rest belongs to the generation that the trial began.
                     attempt.permit = breaker.permit(now)
 
@@ -210,13 +210,13 @@ class Router:
             RuntimeError: the attempt was not settled, or was finished before.
         """
         with self._lock:
-            if attempt.state in {AttemptState.OPEN, AttemptState.FINISHED}:
+            state, record = attempt.state, attempt.record
+            if state is OPEN or state is FINISHED:
                 raise RuntimeError(f"{attempt!r} cannot be finished; settle it first, finish it once")
-            if attempt.state is AttemptState.STREAMING:
-                attempt.record.streaming -= 1
+            if state is STREAMING:
+                record.streaming -= 1
                 self._streaming -= 1
-            attempt.state = AttemptState.FINISHED
-            record = attempt.record
+            attempt.state = FINISHED
             failing = self._table.failing(record, now) if outcome.is_fault else 1
             record.learn_body(attempt, outcome, now, bytes_moved, seconds, failing=failing)
             if outcome.is_fault or attempt.permit.trial:
@@ -238,7 +238,7 @@ class Router:
                 return False
             if outcome.is_fault:
                 record.penalise(OperationKind.READ, now, failing=self._table.failing(record, now))
-            elif outcome is Outcome.SUCCESS and first_byte is not None:
+            elif outcome is SUCCESS and first_byte is not None:
                 record.observe(OperationKind.READ, first_byte, now)
             self._record(record, record.breaker.permit(now), outcome, now)
             return True
@@ -298,18 +298,18 @@ class Router:
         permit = record.breaker.permit(now)
         if permit.trial:
             self._moved(record, before, now)
-        is_quick = kind is OperationKind.READ or size is None or size <= self.policy.small_body
+        is_quick = kind is READ or size is None or size <= self.policy.small_body
         attempt = Attempt(record, permit, bucket, kind, is_quick, now)
         record.enter(attempt, now)
         self._in_flight += 1
         return attempt
 
     def _record(self, record: EndpointRecord, permit: Permit, outcome: Outcome, now: float) -> None:
-        before = record.breaker.state
-        record.breaker.record(permit, outcome, now)
-        state = record.breaker.state
-        if state is not before or permit.trial:
-            if before is BreakerState.HALF_OPEN and state is BreakerState.CLOSED:
+        breaker = record.breaker
+        before = breaker.state
+        breaker.record(permit, outcome, now)
+        if breaker.state is not before or permit.trial:
+            if before is BreakerState.HALF_OPEN and breaker.state is BreakerState.CLOSED:
                 record.forgive(now)
             self._moved(record, before, now)
 
