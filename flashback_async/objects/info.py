@@ -24,13 +24,13 @@ CHECKSUM_NAMES: Final[Mapping[ChecksumAlgorithm, str]] = {
 _DIGITS: Final[Mapping[ChecksumAlgorithm, int]] = {"crc32c": 8, "sha256": 64, "md5": 32}
 _OURS: Final = frozenset({WRITE_ID, *CHECKSUM_NAMES.values()})
 
-_RARE = (
-    ("VersionId", "version_id"),
-    ("StorageClass", "storage_class"),
-    ("CacheControl", "cache_control"),
-    ("ContentEncoding", "content_encoding"),
-    ("ContentDisposition", "content_disposition"),
-)
+_RARE: Final = {
+    "VersionId": "version_id",
+    "StorageClass": "storage_class",
+    "CacheControl": "cache_control",
+    "ContentEncoding": "content_encoding",
+    "ContentDisposition": "content_disposition",
+}
 
 
 def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
@@ -38,7 +38,7 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
     metadata = fields.get("Metadata")
     modified = fields.get("LastModified")
     # Most answers have none of these.
-    rare = {name: text(fields, said) for said, name in _RARE if said in fields}
+    rare = {} if _RARE.keys().isdisjoint(fields) else {_RARE[said]: text(fields, said) for said in _RARE}
     checksum = stored_checksum(fields)
     return ObjectInfo(
         bucket=bucket,

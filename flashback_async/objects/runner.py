@@ -107,9 +107,9 @@ class Runner:
             seconds = None if timeout == float("inf") else float(timeout)
         else:
             raise ConfigurationError(f"timeout={timeout!r:.40} must be a number of seconds above 0")
-        pin = _pin(endpoint)
+        pin = None if endpoint is None else _pin(endpoint)
         return Journey(
-            deadline=Deadline.after(seconds, now=self.executor.clock()),
+            deadline=Deadline(None if seconds is None else self.executor.clock() + seconds),
             attempts_left=self.attempts if retry else 1,
             pin=pin,
             may_hedge=retry and pin is None,

@@ -112,7 +112,9 @@ async def write_object(
         if source is not None:
             await source.close()
     runner.monitor.bytes_written += result.size
-    told = {**parameters, "ETag": result.etag, "VersionId": result.version_id}
+    told = {**parameters, "ETag": result.etag}
+    if result.version_id is not None:
+        told["VersionId"] = result.version_id
     return object_info(bucket, key, told, size=result.size)
 
 

@@ -49,6 +49,10 @@ class Endpoint:
     url: str
     region: str = ""
 
+    def __hash__(self) -> int:
+        """Ids differ where endpoints do, nearly always; every request looks its endpoint up."""
+        return hash(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:

@@ -117,6 +117,8 @@ class EndpointClients:
         self._clock = clock
         self._clients: dict[tuple[Credentials, bool], asyncio.Task[S3Client]] = {}
         self._retired: list[asyncio.Task[S3Client]] = []
+        # The one that was asked for last, nearly always the next one too: it costs no hash of a key.
+        self._last: tuple[Credentials, bool, S3Client] | None = None
         self.signs_payload = pool.signs_payload(endpoint)
 
     @property
@@ -129,10 +131,13 @@ class EndpointClients:
         credentials = self.keys.at_hand(kind)
         if credentials is None:
             return None
-        task = self._clients.get((credentials, self.signs_payload))
-        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return None
-        return self._leased(task.result(), credentials, kind) if self._slots.take_now() else None
+        last = self._last
+        if last is None or last[0] is not credentials or last[1] is not self.signs_payload:
+            task = self._clients.get((credentials, self.signs_payload))
+            if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+                return None
+            last = self._last = (credentials, self.signs_payload, task.result())
+        return self._leased(last[2], credentials, kind) if self._slots.take_now() else None
 
     async def lease(self, kind: OperationKind, *, timeout: float) -> PooledLease:
         """Wait for a free connection, and for the client if it is new; the error names who holds them.
@@ -196,6 +201,7 @@ class EndpointClients:
 
     def retire(self, credentials: Credentials) -> None:
         """That key is in use no more: its clients are closed as soon as their last leases are back."""
+        self._last = None
         for key in [key for key in self._clients if key[0] == credentials]:
             self._retired.append(self._clients.pop(key))
         self.sweep()
@@ -213,7 +219,7 @@ class EndpointClients:
     async def close(self) -> None:
         """Close the clients; those still being made are closed as soon as they exist."""
         tasks = [*self._clients.values(), *self._retired]
-        self._clients, self._retired = {}, []
+        self._clients, self._retired, self._last = {}, [], None
         await _closed(tasks)
 
     def _leased(self, client: S3Client, credentials: Credentials, kind: OperationKind) -> PooledLease:
