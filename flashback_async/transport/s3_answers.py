@@ -93,18 +93,17 @@ class AnswerPlan:
         metadata["HTTPHeaders"] = told
         metadata["RetryAttempts"] = 0
         fields: dict[str, Any] = {"ResponseMetadata": metadata}
-        if self._prefix:
-            fields[self._map] = {
-                name[len(self._prefix) :]: value
-                for name, value in told.items()
-                if name.startswith(self._prefix)
-            }
-        members = self._members
+        mapped: dict[str, str] = {}
+        members, prefix = self._members, self._prefix
+        if prefix:
+            fields[self._map] = mapped
         try:
             for name, value in told.items():
-                if name in members:
-                    member, convert = members[name]
-                    fields[member] = value if convert is None else convert(value)
+                if (member := members.get(name)) is not None:
+                    convert = member[1]
+                    fields[member[0]] = value if convert is None else convert(value)
+                elif prefix and name.startswith(prefix):
+                    mapped[name[len(prefix) :]] = value
         except (ValueError, OverflowError, RuntimeError) as error:
             raise EndpointServerError(f"the answer is not S3's: {error!s:.80}", status=status) from error
         if self._expires and "expires" in told:

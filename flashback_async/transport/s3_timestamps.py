@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from botocore.utils import parse_timestamp as parse_any
 
 # RFC 9110's IMF-fixdate, in headers. The day of the week says nothing that the date does not. Years from 1000
 # on: dateutil takes others for abbreviated ones.
-_IN_HEADERS: Final = re.compile(
+_FIXDATE: Final = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([1-9]\d{3})"
     r" (\d\d):(\d\d):(\d\d) GMT",
     re.ASCII,
 )
+_FIXDATE_LENGTH: Final = len("Thu, 01 Jan 1970 00:00:00 GMT")
 # ISO 8601 in UTC, in documents; most stores send milliseconds.
-_IN_DOCUMENTS: Final = re.compile(
+_ISO_8601: Final = re.compile(
     r"([1-9]\d{3})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{3}))?Z",
     re.ASCII,
 )
+# Times of headers that are remembered: what is read often has its Last-Modified read as often.
+_KEPT: Final = 1_024
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -39,19 +43,29 @@ def parse_timestamp(value: Any) -> datetime:
     """
     if isinstance(value, str):
         try:
-            if found := _IN_HEADERS.fullmatch(value):
-                day, month, year, hour, minute, second = found.groups()
-                return datetime(
-                    int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=_UTC
-                )
-            if found := _IN_DOCUMENTS.fullmatch(value):
-                *whole, thousandths = found.groups()
-                year, month, day, hour, minute, second = map(int, whole)
-                return datetime(
-                    year, month, day, hour, minute, second, int(thousandths or 0) * 1_000, tzinfo=_UTC
-                )
+            parsed = _from_header(value) if len(value) == _FIXDATE_LENGTH else _from_document(value)
+            if parsed is not None:
+                return parsed
         except ValueError:
             # No such day or time; botocore finds the words for it.
             pass
-    parsed: datetime = parse_any(value)
-    return parsed
+    told: datetime = parse_any(value)
+    return told
+
+
+@lru_cache(_KEPT)
+def _from_header(text: str) -> datetime | None:
+    """None: it has another form."""
+    if (found := _FIXDATE.fullmatch(text)) is None:
+        return None
+    day, month, year, hour, minute, second = found.groups()
+    return datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=_UTC)
+
+
+def _from_document(text: str) -> datetime | None:
+    """None: it has another form."""
+    if (found := _ISO_8601.fullmatch(text)) is None:
+        return None
+    *whole, thousandths = found.groups()
+    year, month, day, hour, minute, second = map(int, whole)
+    return datetime(year, month, day, hour, minute, second, int(thousandths or 0) * 1_000, tzinfo=_UTC)

@@ -44,6 +44,8 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9._~/-]+")
 _TEMPLATE: Final = re.compile(r"/\{Bucket\}(?P<key>/\{Key\+\})?(?:\?(?P<query>[^{}]*))?")
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Buckets whose place is remembered, at every endpoint; few programs use more.
+_BUCKETS: Final = 64
 # Bodies arrive as they are stored.
 _UNSIGNED: Final = (("accept-encoding", "identity"),)
 _UNSIGNED_EMPTY: Final = (*_UNSIGNED, ("content-length", "0"))
@@ -100,7 +102,7 @@ class WireRequest(NamedTuple):
 class Place:
     """Where an endpoint's buckets are: in the path, or in front of the host."""
 
-    __slots__ = ("_host", "_is_address", "_virtual")
+    __slots__ = ("_found", "_host", "_is_address", "_virtual")
 
     def __init__(self, url: str, *, addressing: str = "path") -> None:
         """`url`: `scheme://host[:port]`, as `checked_url` returns it."""
@@ -110,9 +112,18 @@ class Place:
         self._host = host.removesuffix(f":{default}") if parts.port == default else host
         self._virtual = addressing == "virtual"
         self._is_address = _is_address(parts.hostname or "")
+        self._found: dict[str, tuple[str, str]] = {}
 
     def of(self, bucket: str) -> tuple[str, str]:
         """Host, and the path before the key."""
+        found = self._found.get(bucket)
+        if found is None:
+            found = self._find(bucket)
+            if len(self._found) < _BUCKETS:
+                self._found[bucket] = found
+        return found
+
+    def _find(self, bucket: str) -> tuple[str, str]:
         if not _BUCKET.fullmatch(bucket) or _SPECIAL_BUCKET.fullmatch(bucket):
             raise _UncoveredError
         # Boto puts some other buckets before an address all the same; that is left to it.
@@ -210,7 +221,7 @@ class WirePlan:
 
     def _serialised(self, parameters: Mapping[str, object]) -> tuple[str, list[tuple[str, str]]]:
         """Query and headers, in the order of the parameters."""
-        if not self._required <= parameters.keys():
+        if self._required and not self._required <= parameters.keys():
             raise _UncoveredError
         headers: list[tuple[str, str]] = []
         query = self._template_query

@@ -53,7 +53,6 @@ class Answer:
 
     Attributes:
         status: HTTP status, 200 to 599.
-        reason: the phrase beside it.
         headers: names in lower case, values as latin-1, in their order.
         length: what Content-Length announced, for HEAD too; None where it did not.
         into: the reader's memory, for the connection to fill next; None while nobody waits with some.
@@ -76,13 +75,11 @@ class Answer:
         "headers",
         "into",
         "length",
-        "reason",
         "status",
     )
 
     def __init__(self, head: Head, source: Source, *, has_body: bool, chunks: Chunks | None) -> None:
         self.status = head.status
-        self.reason = head.reason
         self.headers = head.headers
         self.length = head.length
         self.into: memoryview | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -12,6 +13,14 @@ from flashback_async.transport.http1.failures import MalformedAnswerError
 MAX_HEAD: Final = 64 * 1_024
 MAX_HEADERS: Final = 200
 
+# All but NUL and what ends lines.
+_TEXT: Final = bytes(set(range(256)) - set(b"\0\r\n"))
+# The first and the empty one.
+_OTHER_LINES: Final = 2
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# Names that are kept, and their longest; gateways send fewer and shorter ones.
+_KEPT_NAMES: Final = 1_024
+_KEPT_LENGTH: Final = 64
 _BODILESS: Final = frozenset({204, 304})
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _SWITCHING_PROTOCOLS: Final = 101
@@ -19,12 +28,27 @@ _SWITCHING_PROTOCOLS: Final = 101
 _MAX_DIGITS: Final = 18
 
 
+class _Names(dict[bytes, str]):
+    """Names of headers in small letters. Answers have the same ones again and again, so they are kept."""
+
+    def __missing__(self, raw: bytes) -> str:
+        if not _TOKEN.fullmatch(raw):
+            # httptools before 0.7 lets blanks through.
+            raise MalformedAnswerError("a header's name is no token")
+        name = raw.decode("latin-1").lower()
+        if len(self) < _KEPT_NAMES and len(raw) <= _KEPT_LENGTH:
+            self[raw] = name
+        return name
+
+
+_NAMES: Final = _Names()
+
+
 class Head:
     """Status, headers and framing of one answer. Also what httptools reports to.
 
     Attributes:
         status: 100 to 599.
-        reason: the phrase beside it.
         headers: names in lower case, in the order in which they came.
         length: what Content-Length announced.
         is_chunked: whether the body comes in chunks.
@@ -42,13 +66,11 @@ class Head:
         "is_persistent",
         "length",
         "pieces",
-        "reason",
         "status",
     )
 
     def __init__(self) -> None:
         self.status = 0
-        self.reason = ""
         self.headers: list[tuple[str, str]] = []
         self.length: int | None = None
         self.is_chunked = False
@@ -67,14 +89,10 @@ class Head:
         """Whether an answer of this status has a body at all."""
         return self.status not in _BODILESS
 
-    def on_status(self, reason: bytes) -> None:
-        """httptools: the phrase."""
-        self.reason = reason.decode("latin-1")
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools: a header, or a trailer, of which we know none worth keeping."""
         if not self.is_parsed:
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+            self.headers.append((_NAMES[name], value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
         """httptools: the empty line."""
@@ -104,11 +122,9 @@ def parse_head(raw: bytes) -> tuple[Head, httptools.HttpResponseParser]:
         MalformedAnswerError: not a head, or one that readers understand differently: then somebody between us
             and the endpoint could slip an answer in.
     """
-    lines = raw.count(b"\r\n")
-    if raw.count(b"\n") != lines or raw.count(b"\r") != lines or b"\0" in raw:
+    breaks = raw.translate(None, _TEXT)
+    if breaks != b"\r\n" * (len(breaks) // 2):
         raise MalformedAnswerError("the answer's head holds a stray control character")
-    if b"\r\n " in raw or b"\r\n\t" in raw:
-        raise MalformedAnswerError("the answer folds a header over two lines")
     if not raw.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
         raise MalformedAnswerError("the answer is not HTTP/1.1")
     head = Head()
@@ -120,6 +136,9 @@ def parse_head(raw: bytes) -> tuple[Head, httptools.HttpResponseParser]:
     head.status = status = parser.get_status_code()
     if not head.is_parsed or not 100 <= status <= 599 or status == _SWITCHING_PROTOCOLS:  # noqa: PLR2004  # HTTP's range
         raise MalformedAnswerError(f"the answer's head is malformed: status {status}")
+    # Every line is a header: where httptools accepts a folded one, it joins two lines.
+    if len(breaks) != 2 * (len(head.headers) + _OTHER_LINES):
+        raise MalformedAnswerError("the answer folds a header over two lines")
     if len(head.headers) > MAX_HEADERS:
         raise MalformedAnswerError(f"the answer has {len(head.headers)} headers, more than {MAX_HEADERS}")
     _frame(head, is_current=raw.startswith(b"HTTP/1.1"))
