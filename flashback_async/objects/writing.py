@@ -76,9 +76,8 @@ async def write_object(
     """
     algorithm = runner.checksums.algorithm_for(checksum)
     limits = runner.transfers if limits is None else limits
-    advance = Advance(progress)
     is_marked = bool(conditions) and retry
-    sent = {**(marked(parameters) if is_marked else parameters), **conditions}
+    sent = {**(marked(parameters) if is_marked else parameters), **conditions} if conditions else parameters
     upload = _in_memory(data, limits)
     source = await source_of(data) if upload is None else None
     try:
@@ -88,7 +87,7 @@ async def write_object(
             found = await _checksum(algorithm, upload, source)
             parameters, sent = found.beside(parameters), found.beside(sent)
             if upload is not None:
-                sent |= found.for_the_store()
+                sent = {**sent, **found.for_the_store()}
         if upload is not None:
             operation = Operation(
                 "PutObject", OperationKind.WRITE, bucket, key, sent, upload=upload, size=upload.size
@@ -98,7 +97,7 @@ async def write_object(
             else:
                 answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
             if progress is not None:
-                await advance(upload.size)
+                await Advance(progress)(upload.size)
             fields = answered.fields
             result = Written(upload.size, text(fields, "ETag"), text(fields, "VersionId"))
         else:
@@ -107,7 +106,7 @@ async def write_object(
             asked = Asked(bucket, key, sent, journey.deadline, journey.pin, retry)
             operation = Operation("CreateMultipartUpload", OperationKind.WRITE, bucket, key)
             async with runner.running(operation, journey.deadline):
-                result = await _in_parts(runner, asked, source, limits, advance)
+                result = await _in_parts(runner, asked, source, limits, Advance(progress))
     finally:
         if source is not None:
             await source.close()

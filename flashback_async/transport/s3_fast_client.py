@@ -155,8 +155,9 @@ class FastClient(S3Client):
             if isinstance(body, UploadReader):
                 body.close()
         try:
-            if answer.status < _REFUSED and operation.streamed:
-                return S3Answer(plan.answer.fields(answer.status, answer.headers), answer.status, answer)
+            if answer.status < _REFUSED and (operation.streamed or answer.is_empty):
+                fields = plan.answer.fields(answer.status, answer.headers)
+                return S3Answer(fields, answer.status, answer if operation.streamed else None)
             return await self._read(plan, answer)
         except ClientError as error:
             answer.close()

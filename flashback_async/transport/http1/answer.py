@@ -122,10 +122,15 @@ class Answer:
     def at_hand(self) -> bytes | None:
         """The next bytes if they are here, empty at the end; None: `read` waits for them, or raises."""
         if not self._pieces:
-            return b"" if self._is_complete and self._error is None else None
+            return b"" if self.is_empty else None
         piece = self._pieces.popleft()
         self._buffered -= len(piece)
         return piece
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the end of it is here, verified, and nothing before it that is unread."""
+        return self._is_complete and not self._pieces and self._error is None
 
     async def read_into(self, view: memoryview, came: Callable[[], None] | None = None) -> int:
         """Put the next bytes into `view`, from its start; 0 at the end.
