@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import weakref
+from contextlib import AsyncExitStack
 
 import pytest
 from virtual_time import run, scenario
@@ -117,3 +120,71 @@ async def test_it_guards_a_task():
     loop.call_soon(enter)
     await asyncio.sleep(0.1)
     assert caught == ["an alarm guards a task"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_at_once_go_off_as_those_of_asyncio(seed):
+    """However the alarms of one clock are set, moved and put away, each goes off as asyncio's timeout would."""
+
+    async def play(kind):
+        chance, told = random.Random(seed), []
+        clock = AlarmClock(asyncio.get_running_loop())
+
+        async def work(number):
+            # Multiples of an eighth: moments are equal, not nearly so, and several fall together.
+            begin, patience = chance.randrange(80) / 8, chance.choice([0.5, 2.0, 5.0, 5.0, 5.0, 30.0])
+            steps = [
+                (chance.randrange(16) / 8, chance.choice([None, 0.25, 2.0, 5.0]))
+                for _ in range(chance.randrange(1, 5))
+            ]
+            await asyncio.sleep(begin)
+            guard = clock.alarm(now() + patience) if kind == "alarm" else asyncio.timeout(patience)
+            try:
+                async with AsyncExitStack() as stack:
+                    if kind == "alarm":
+                        stack.enter_context(guard)
+                    else:
+                        await stack.enter_async_context(guard)
+                    for pause, further in steps:
+                        await asyncio.sleep(pause + 1 / 64)
+                        if further is not None:
+                            (guard.move if kind == "alarm" else guard.reschedule)(now() + further)
+            except TimeoutError:
+                told.append((number, "timeout", now()))
+            else:
+                told.append((number, "done", now()))
+
+        await asyncio.gather(*(work(number) for number in range(400)))
+        return sorted(told)
+
+    assert run(play("alarm")) == run(play("asyncio"))
+
+
+@scenario
+async def test_one_timer_for_all(monkeypatch):
+    """A thousand requests one after the other set one timer of the loop's, and closing the clock takes it."""
+    loop, handles = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", lambda *args: handles.append(call_at(*args)) or handles[-1])
+    clock = AlarmClock(loop)
+    for _ in range(1_000):
+        with clock.alarm(now() + 5.0):
+            await asyncio.sleep(0)
+    assert [handle.cancelled() for handle in handles] == [False]
+    clock.close()
+    assert [handle.cancelled() for handle in handles] == [True]
+
+
+@scenario
+async def test_what_was_put_away_is_let_go():
+    """Behind a request that lasts, the alarms of those that came and went do not pile up."""
+    clock = AlarmClock(asyncio.get_running_loop())
+    with clock.alarm(now() + 100.0):
+        gone = []
+        for _ in range(1_000):
+            guard = clock.alarm(now() + 101.0)
+            with guard:
+                pass
+            gone.append(weakref.ref(guard))
+            del guard
+        assert sum(reference() is not None for reference in gone) < 100

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
 
 import pytest
 from virtual_time import run, scenario
@@ -13,6 +15,7 @@ from flashback_async.errors import (
     IntegrityError,
     ObjectNotFoundError,
 )
+from flashback_async.models import ObjectInfo
 from flashback_async.objects.info import number, object_info, text
 from flashback_async.testing import Step
 
@@ -241,6 +244,42 @@ async def test_the_longest_key_is_fine():
     for key in ("x" * 1_024, "ü" * 512, " ", "/", ".."):
         await scene.put_object("bucket", key, b"")
         assert (await scene.head_object("bucket", key)).key == key
+
+
+def test_every_field_is_in_its_place():
+    """What an answer says of an object is found under its own name, and the value is a usual, frozen one."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    told = {
+        "ETag": '"etag"',
+        "LastModified": moment,
+        "ContentType": "type",
+        "Metadata": {"name": "value", "flashback-md5": "0" * 32},
+        "VersionId": "version",
+        "StorageClass": "class",
+        "CacheControl": "control",
+        "ContentEncoding": "encoding",
+        "ContentDisposition": "disposition",
+    }
+    expected = ObjectInfo(
+        bucket="bucket",
+        key="key",
+        size=3,
+        etag='"etag"',
+        last_modified=moment,
+        content_type="type",
+        metadata={"name": "value"},
+        version_id="version",
+        storage_class="class",
+        cache_control="control",
+        content_encoding="encoding",
+        content_disposition="disposition",
+        checksum="md5:" + "0" * 32,
+    )
+    info = object_info("bucket", "key", told, size=3)
+    assert (info, repr(info)) == (expected, repr(expected))
+    with pytest.raises(FrozenInstanceError):
+        info.size = 4
+    assert object_info("bucket", "key", {}, size=0) == ObjectInfo("bucket", "key", 0)
 
 
 def test_answers_are_read_defensively():
