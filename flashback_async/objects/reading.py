@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from flashback_async.routing import Endpoint
     from flashback_async.transport.operation import Journey
 
-# Bytes above which memory for all of it is made first; below, it comes with one or two reads of the socket.
+# Bytes up to which a body comes with one or two reads of the socket, and needs no memory made for it.
 IN_PIECES: Final = 256 * 1_024
+# Bytes above which memory for all of it is made first: to hold it twice, to join it, would be too much.
+IN_SLABS: Final = 32 * 1_024 * 1_024
 
 
 class ObjectStream:
@@ -162,7 +164,12 @@ class ObjectStream:
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
-        if rest.left > IN_PIECES and rest.body.is_direct:
+        if IN_PIECES < rest.left <= IN_SLABS and rest.body.is_direct:
+            with self._runner.slabs.gather() as gathering:
+                while rest.left:
+                    gathering.wrote(await rest.read_into(gathering.room()))
+                return gathering.value()
+        if rest.left > IN_SLABS and rest.body.is_direct:
             with Memory(length := rest.left) as memory:
                 while rest.left:
                     with memory.room(length - rest.left, length) as room:
