@@ -160,13 +160,8 @@ class Whole(NamedTuple):
     attempts: int
 
 
-async def read_in_one(stream: ObjectStream) -> Whole:
-    """Everything that `stream` has, which is open and unread."""
-    return Whole(await stream.read(), stream.endpoint, stream.attempts)
-
-
 async def read_in_pieces(runner: Runner, stream: ObjectStream) -> Whole:
-    """The same, from several nodes at once."""
+    """Everything that `stream` has, which is open and unread, from several nodes at once."""
     limits = runner.transfers
     plan = Plan([(stream.start, stream.start + stream.length)], limits.part_size)
     with Memory(stream.length) as memory:

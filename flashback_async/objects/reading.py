@@ -177,7 +177,8 @@ class ObjectStream:
                 return memory.value()
         pieces = []
         while rest.left:
-            pieces.append(await rest.read_some())
+            # A small body came with its head.
+            pieces.append(rest.at_hand() or await rest.read_some())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_some(self) -> Awaitable[bytes]:

@@ -90,6 +90,11 @@ class Remainder:
         self._closed = True
         self.body.end(Outcome.CANCELLED)
 
+    def at_hand(self) -> bytes | None:
+        """The next bytes if they are here; None: `read_some` waits for them. Raises as that does."""
+        data = self._readable().at_hand()
+        return None if data is None else self._wanted_of(data) or None
+
     async def read_some(self) -> bytes:
         """See `ObjectStream.read_some`."""
         while self.left:
@@ -101,15 +106,20 @@ class Remainder:
                 continue
             if not data:
                 await self._mend(body, self._too_short())
-            elif self._skip:
-                dropped = min(self._skip, len(data))
-                self._skip -= dropped
-                data = data[dropped:]
-            if data:
-                data = data[: self.left]
-                self._count(data)
+            elif data := self._wanted_of(data):
                 return data
         return b""
+
+    def _wanted_of(self, data: bytes) -> bytes:
+        """What is handed on of bytes that came; may be none."""
+        if self._skip:
+            dropped = min(self._skip, len(data))
+            self._skip -= dropped
+            data = data[dropped:]
+        if data:
+            data = data[: self.left]
+            self._count(data)
+        return data
 
     async def read_into(self, memory: memoryview) -> int:
         """See `ObjectStream.read_into`."""

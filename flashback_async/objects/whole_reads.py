@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 from flashback_async.models import StoredObject
 from flashback_async.objects.checksums import check_bytes
-from flashback_async.objects.ranged import read_in_one, read_in_pieces
+from flashback_async.objects.ranged import read_in_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from flashback_async.objects.ranged import Whole
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
 
@@ -29,7 +26,13 @@ async def read_object(
     """
     while True:
         async with stream:
-            body, endpoint, attempts = await _read(runner, stream, in_pieces=in_pieces)
+            if is_large := stream.length > runner.transfers.whole:
+                stream.lift_deadline()
+            if is_large and in_pieces:
+                body, endpoint, attempts = await read_in_pieces(runner, stream)
+            else:
+                body = await stream.read()
+                endpoint, attempts = stream.endpoint, stream.attempts
             expected = stream.expected
             wrong = None if expected is None else await check_bytes(expected, body)
         if wrong is None:
@@ -37,11 +40,3 @@ async def read_object(
         if not retry:
             raise stream.told(wrong)
         stream, in_pieces, retry = stream.again(), False, False
-
-
-def _read(runner: Runner, stream: ObjectStream, *, in_pieces: bool) -> Awaitable[Whole]:
-    """Everything that `stream` has, which is open and unread; in pieces if it is large and may be."""
-    is_large = stream.length > runner.transfers.whole
-    if is_large:
-        stream.lift_deadline()
-    return read_in_pieces(runner, stream) if is_large and in_pieces else read_in_one(stream)

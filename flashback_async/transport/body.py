@@ -78,6 +78,14 @@ class LeasedBody:
         """Seconds since its request was sent on its way."""
         return self._clock() - self._attempt.started
 
+    def at_hand(self) -> bytes | None:
+        """The next bytes if they are here; None: `read` waits for them, or tells of the end."""
+        data = self._raw.at_hand()
+        if not data:
+            return None
+        self._count(len(data))
+        return data
+
     async def read(self, deadline: Deadline) -> bytes:
         """The next bytes as they arrive, empty at the verified end.
 
@@ -86,9 +94,9 @@ class LeasedBody:
             EndpointConnectError: the connection broke, or the body is shorter than announced.
             TimeoutError: the deadline passed; the endpoint is not to blame.
         """
-        data = self._raw.at_hand()
-        if data is None:
-            data = await self._awaited(lambda _came: self._raw.read(), deadline)
+        if data := self.at_hand():
+            return data
+        data = await self._awaited(lambda _came: self._raw.read(), deadline)
         self._count(len(data))
         return data
 
