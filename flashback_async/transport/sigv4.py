@@ -27,11 +27,9 @@ _END: Final = "aws4_request"
 
 # What proxies on the way may change; botocore leaves the same ones out.
 NOT_SIGNED: Final = frozenset({"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
-
-
 # Signed in every request, and trimmed already.
 _ADDED: Final[tuple[str, ...]] = ("host", "x-amz-content-sha256", "x-amz-date")
-# Sets of header names whose form is kept: a program sends few, even if every object has metadata of its own.
+# Sets of header names whose form is kept: a program sends few, whatever the values.
 _FORMS: Final = 256
 
 # RFC 2104: what the key is mixed with, before it is hashed in front of the text and of the text's hash.

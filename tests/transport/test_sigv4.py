@@ -122,6 +122,22 @@ def test_any_request_is_signed_as_botocore_signs_it(method, key, query, headers,
     assert len(told) == (4 if token else 3)
 
 
+def test_more_sets_of_names_than_are_kept_are_signed_as_botocore_signs_them():
+    """However many sets of header names go through one signer, and whatever signs they hold, each is signed right."""
+    signer = Signer(Credentials("key", "sec/ret"), "eu-west-1")
+    for number in [*range(600), 0]:
+        headers = [(f"x-amz-meta-{number}%s", "100%d"), ("range", "bytes=0-1")]
+        request = AWSRequest(method="GET", url=f"https://{HOST}/b/k", headers=dict(headers))
+        BotoSigner(BotoCredentials("key", "sec/ret"), EMPTY_PAYLOAD).add_auth(request)
+        then = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+        told = signer.headers(
+            "GET", HOST, "/b/k", "", headers=headers, payload_hash=EMPTY_PAYLOAD, now=then.timestamp()
+        )
+
+        assert dict(told) == {name: request.headers[name] for name, _ in told}
+
+
 @pytest.mark.parametrize("name", sorted(NOT_SIGNED))
 def test_what_proxies_change_is_not_signed(name):
     """A header that botocore leaves out of its signature is left out of ours."""

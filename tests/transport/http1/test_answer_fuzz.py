@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flashback_async.errors import EndpointConnectError
+from flashback_async.transport.http1.head import parse_head
 from flashback_async.transport.http1.landing import Landing
 
 from .messages import INTERIM, answers, cut, head, mutated, reference
@@ -212,3 +213,11 @@ def test_interim_answers_are_skipped_but_not_for_ever(run, some, count, data):
             assert line.is_closed
 
     run(example())
+
+
+def test_more_names_than_are_kept_are_read_as_well():
+    """Names are told in small letters, however many there were before and however long they are."""
+    for number in [*range(3_000), 0]:
+        name = f"X-{number}-{'Y' * (number % 90)}"
+        head, _ = parse_head(f"HTTP/1.1 200 OK\r\n{name}: 1\r\n\r\n".encode())
+        assert head.headers == [(name.lower(), "1")]
