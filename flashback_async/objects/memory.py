@@ -56,9 +56,9 @@ class Memory:
 class Slabs:
     """Memory that bodies arrive in before they are joined, used again and again. One per running client.
 
-    Where many bodies grow at the same time, each in memory of its own, the allocator goes on giving pages
-    back to the kernel and asking for others, hundreds for a body of 8 MiB, and zeroes what it has kept. To
-    map and to zero them costs more than to copy the body once more, out of memory that stays.
+    Where several bodies of 8 MiB grow at the same time, each in memory of its own, hundreds of page faults
+    come with each (glibc 2.36; none with its thresholds raised, so it gives pages back and asks for others),
+    and what was kept is zeroed. That costs more than to copy the body once more, out of memory that stays.
 
     As many wait to be used again as are in use, and 8 MiB at least; what is above is freed.
     """

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Bytes up to which a body comes with one or two reads of the socket, and needs no memory made for it.
 IN_PIECES: Final = 256 * 1_024
-# Bytes above which memory for all of it is made first: to hold it twice, to join it, would be too much.
+# Bytes above which memory for all of it is made first in any case: to hold it twice would be too much.
 IN_SLABS: Final = 32 * 1_024 * 1_024
 
 
@@ -164,12 +164,14 @@ class ObjectStream:
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
-        if IN_PIECES < rest.left <= IN_SLABS and rest.body.is_direct:
+        # One body alone gets the same memory again and again without that.
+        is_alone = self._runner.monitor.in_flight <= 1
+        if IN_PIECES < rest.left <= IN_SLABS and rest.body.is_direct and not is_alone:
             with self._runner.slabs.gather() as gathering:
                 while rest.left:
                     gathering.wrote(await rest.read_into(gathering.room()))
                 return gathering.value()
-        if rest.left > IN_SLABS and rest.body.is_direct:
+        if rest.left > IN_PIECES and rest.body.is_direct:
             with Memory(length := rest.left) as memory:
                 while rest.left:
                     with memory.room(length - rest.left, length) as room:

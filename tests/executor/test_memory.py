@@ -76,6 +76,20 @@ def test_memory_of_a_read_that_failed_is_not_used_again():
         assert gathering.room().obj is not room.obj
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_bodies_that_come_together_share_memory(together):
+    """One large body at a time needs no memory that is kept; several leave what they used for the next ones."""
+
+    async def play():
+        scene = Scene(ids="a")
+        scene.store.put("bucket", "key", DATA)
+        found = await asyncio.gather(*(scene.get_object("bucket", "key") for _ in range(together)))
+        assert [each.body for each in found] == [DATA] * together
+        return scene.runner.slabs.kept > 0
+
+    assert run(play()) is (together > 1)
+
+
 @pytest.mark.parametrize("transfers", [None, PARTS], ids=["one stream", "pieces"])
 @pytest.mark.parametrize("how", ["error", "cancelled"])
 def test_a_read_that_fails_lends_no_memory(transfers, how, monkeypatch):

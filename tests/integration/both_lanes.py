@@ -23,7 +23,7 @@ LANES = ("aioboto3", "fast")
 # Of the same length, so that answers that name the bucket are of the same length as well.
 BUCKETS = {"aioboto3": "lane-1", "fast": "lane-2"}
 
-# Small ones, and both sides of where a body is hashed in a thread, copied behind its head, or sent in slices.
+# Small ones, and both sides of where a body is copied behind its head, or hashed in a thread and sent in slices.
 SIZES = [0, 1, 2, 1_000, 4 * KIB] * 4 + [size + more for size in (64 * KIB, 256 * KIB) for more in (-1, 0, 1)]
 KEYS = [
     "plain", "dir/name.txt", "a b", " blank at both ends ", "a+b", "a%b", "100%25", "%41", "%zz", "a?b=c&d", "a#b",
