@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flashback_async.errors import PoolTimeoutError, ServiceError
 from flashback_async.transport.s3_client import REFUSES_UNSIGNED, S3Client
@@ -42,54 +42,52 @@ class Home(Protocol):
         """Close something in the background; the pool waits for it when it closes."""
 
 
+class KeyedClient(NamedTuple):
+    """A client, and what it was made with: `signs_payload`: whether it hashes and signs what it sends."""
+
+    client: S3Client
+    credentials: Credentials
+    signs_payload: bool
+
+
 class PooledLease:
     """The right to one connection of an endpoint, until `release`."""
 
-    __slots__ = ("_clients", "client", "credentials", "kind", "since")
+    __slots__ = ("_clients", "keyed", "kind", "since")
 
     def __init__(
-        self,
-        clients: EndpointClients,
-        client: S3Client,
-        credentials: Credentials,
-        kind: OperationKind,
-        since: float,
+        self, clients: EndpointClients, keyed: KeyedClient, kind: OperationKind, since: float
     ) -> None:
         self._clients: EndpointClients | None = clients
-        self.client = client
-        self.credentials = credentials
+        self.keyed = keyed
         self.kind = kind
         self.since = since
 
     @property
     def call(self) -> S3Call:
         """Sends an operation once; an endpoint that refuses unsigned payloads gets a signed one at once."""
-        clients = self._clients
-        assert clients is not None, "a released lease is not used"
-        return self.client if clients.signs_payload else self._call
+        assert self._clients is not None, "a released lease is not used"
+        return self.keyed.client if self.keyed.signs_payload else self._call_unsigned
 
-    async def _call(self, operation: Operation, *, progress: Progress) -> S3Answer:
+    async def _call_unsigned(self, operation: Operation, *, progress: Progress) -> S3Answer:
         clients = self._clients
         assert clients is not None, "a released lease is not used"
         try:
-            return await self.client(operation, progress=progress)
+            return await self.keyed.client(operation, progress=progress)
         except ServiceError as error:
-            if (
-                error.code not in REFUSES_UNSIGNED
-                or not operation.is_replayable
-                or not clients.sign_payload()
-            ):
+            if error.code not in REFUSES_UNSIGNED or not operation.is_replayable:
                 raise
-        self.client, self.credentials = await clients.client(self.kind)
-        return await self.client(operation, progress=progress)
+        clients.sign_payload()
+        self.keyed = await clients.client(self.kind)
+        return await self.keyed.client(operation, progress=progress)
 
     async def renewed(self, refusal: ServiceError) -> bool:
         """Whether calls from now on go out with another key than the one that was refused; see `Lease`."""
         clients = self._clients
         assert clients is not None, "a released lease is not used"
-        if not await clients.keys.replaced(self.credentials, refusal):
+        if not await clients.keys.replaced(self.keyed.credentials, refusal):
             return False
-        self.client, self.credentials = await clients.client(self.kind)
+        self.keyed = await clients.client(self.kind)
         clients.sweep()
         return True
 
@@ -101,11 +99,7 @@ class PooledLease:
 
 
 class EndpointClients:
-    """One endpoint's clients and leases.
-
-    Attributes:
-        signs_payload: whether payloads are hashed and signed there by now.
-    """
+    """One endpoint's clients and leases."""
 
     def __init__(self, endpoint: Endpoint, pool: Home, size: int, clock: Callable[[], float]) -> None:
         self.endpoint = endpoint
@@ -118,8 +112,8 @@ class EndpointClients:
         self._clients: dict[tuple[Credentials, bool], asyncio.Task[S3Client]] = {}
         self._retired: list[asyncio.Task[S3Client]] = []
         # The one that was asked for last, nearly always the next one too: it costs no hash of a key.
-        self._last: tuple[Credentials, bool, S3Client] | None = None
-        self.signs_payload = pool.signs_payload(endpoint)
+        self._last: KeyedClient | None = None
+        self._signs_payload = pool.signs_payload(endpoint)
 
     @property
     def count(self) -> int:
@@ -131,13 +125,13 @@ class EndpointClients:
         credentials = self.keys.at_hand(kind)
         if credentials is None:
             return None
-        last = self._last
-        if last is None or last[0] is not credentials or last[1] is not self.signs_payload:
-            task = self._clients.get((credentials, self.signs_payload))
+        last, signs = self._last, self._signs_payload
+        if last is None or last.credentials is not credentials or last.signs_payload is not signs:
+            task = self._clients.get((credentials, signs))
             if task is None or not task.done() or task.cancelled() or task.exception() is not None:
                 return None
-            last = self._last = (credentials, self.signs_payload, task.result())
-        return self._leased(last[2], credentials, kind) if self._slots.take_now() else None
+            last = self._last = KeyedClient(task.result(), credentials, signs)
+        return self._leased(last, kind) if self._slots.take_now() else None
 
     async def lease(self, kind: OperationKind, *, timeout: float) -> PooledLease:
         """Wait for a free connection, and for the client if it is new; the error names who holds them.
@@ -158,11 +152,11 @@ class EndpointClients:
         try:
             if self.keys.at_hand(kind) is None:
                 await self._key(kind, timeout=timeout)
-            client, credentials = await self.client(kind)
+            keyed = await self.client(kind)
         except BaseException:
             self._slots.give_back()
             raise
-        return self._leased(client, credentials, kind)
+        return self._leased(keyed, kind)
 
     def give_back(self, lease: PooledLease) -> None:
         """A lease ended; the last one of an endpoint that left closes its clients."""
@@ -173,31 +167,29 @@ class EndpointClients:
         if self.leaving and not self.leases:
             self._pool.forget(self)
 
-    def sign_payload(self) -> bool:
-        """Sign payloads from now on; False if that is what was done already."""
-        if self.signs_payload:
-            return False
-        logger.info("endpoint %s refuses unsigned payloads; signing them", self.endpoint.id)
-        self.signs_payload = True
-        return True
+    def sign_payload(self) -> None:
+        """Sign payloads from now on. Idempotent: many may be refused at the same time."""
+        if not self._signs_payload:
+            logger.info("endpoint %s refuses unsigned payloads; signing them", self.endpoint.id)
+            self._signs_payload = True
 
-    async def client(self, kind: OperationKind) -> tuple[S3Client, Credentials]:
-        """The client for that kind, made once however many ask at the same time, and the key it has."""
+    async def client(self, kind: OperationKind) -> KeyedClient:
+        """The client for that kind, made once however many ask at the same time."""
         while True:
             credentials = self.keys.at_hand(kind)
             if credentials is None:
                 await self.keys.of(kind)
                 continue
-            key = (credentials, self.signs_payload)
+            key = (credentials, self._signs_payload)
             task = self._clients.get(key)
             if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
                 task = self._clients[key] = asyncio.create_task(self._pool.make(self.endpoint, *key))
             if task.done():
-                return task.result(), credentials
+                return KeyedClient(task.result(), *key)
             client = await asyncio.shield(task)
             # Its key may have been replaced meanwhile; then it is closed by now.
             if self._clients.get(key) is task:
-                return client, credentials
+                return KeyedClient(client, *key)
 
     def retire(self, credentials: Credentials) -> None:
         """That key is in use no more: its clients are closed as soon as their last leases are back."""
@@ -210,7 +202,7 @@ class EndpointClients:
         """Close the retired clients that nobody holds any more."""
         if not self._retired:
             return
-        held = {lease.client for lease in self.leases}
+        held = {lease.keyed.client for lease in self.leases}
         for task in list(self._retired):
             if not task.done() or task.cancelled() or task.exception() or task.result() not in held:
                 self._retired.remove(task)
@@ -222,8 +214,8 @@ class EndpointClients:
         self._clients, self._retired, self._last = {}, [], None
         await _closed(tasks)
 
-    def _leased(self, client: S3Client, credentials: Credentials, kind: OperationKind) -> PooledLease:
-        lease = PooledLease(self, client, credentials, kind, self._clock())
+    def _leased(self, keyed: KeyedClient, kind: OperationKind) -> PooledLease:
+        lease = PooledLease(self, keyed, kind, self._clock())
         self.leases.add(lease)
         return lease
 

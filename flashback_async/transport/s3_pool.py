@@ -113,8 +113,8 @@ class S3Pool:
         """
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
-        client, _ = await self._clients(endpoint).client(operation.kind)
-        return await client.presign(operation, expires=expires)
+        keyed = await self._clients(endpoint).client(operation.kind)
+        return await keyed.client.presign(operation, expires=expires)
 
     async def client(self, endpoint: Endpoint, kind: OperationKind) -> S3Client:
         """The endpoint's client, for what needs no connection. Not to be called.
@@ -124,7 +124,7 @@ class S3Pool:
         """
         if self._closed:
             raise ClientClosedError("the client was closed while the operation ran")
-        return (await self._clients(endpoint).client(kind))[0]
+        return (await self._clients(endpoint).client(kind)).client
 
     async def facade(self, router: Router, calls: Calls) -> AioBaseClient:
         """One more client, taken over by the facade; see `Pool`."""

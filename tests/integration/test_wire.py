@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from random import Random
 
@@ -139,6 +140,28 @@ async def test_a_store_that_insists_on_signed_payloads(running, tmp_path):
     hashes = [row.headers["x-amz-content-sha256"] for row in server.seen if row.method == "PUT"]
     assert hashes == [UNSIGNED] + [sha256(BODY).hexdigest()] * 5
     assert (stats.retries, stats.failed, node.failures) == (0, 0, 0)
+
+
+async def test_many_at_once_meet_a_store_that_insists_on_signed_payloads(running, tmp_path):
+    """Requests that were under way when the first one was refused are sent again as well: none fails."""
+    context, ca_file = authority(tmp_path)
+    store = MemoryStore()
+    all_here, waiting = asyncio.Event(), 0
+
+    async def answer(request):
+        nonlocal waiting
+        if request.headers["x-amz-content-sha256"] != UNSIGNED:
+            return await store(request)
+        waiting += 1
+        if waiting == 8:
+            all_here.set()
+        await all_here.wait()
+        return error(400, "XAmzContentSHA256Mismatch")
+
+    async with scripted(answer, tls=context) as server, running(settings_for(server, ca_file=ca_file)) as fb:
+        await asyncio.gather(*(fb.put_object("bucket", f"key-{number}", BODY) for number in range(8)))
+        stats = fb.stats()
+    assert (stats.operations, stats.retries, stats.failed) == (8, 0, 0)
 
 
 async def test_boto_does_not_retry(running):
