@@ -16,7 +16,6 @@ from flashback_async.errors import (
 )
 from flashback_async.objects.checksums import Check
 from flashback_async.objects.info import object_info
-from flashback_async.objects.memory import Memory
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.read_answers import ReadAnswers
 from flashback_async.objects.read_request import Pinned
@@ -36,10 +35,8 @@ if TYPE_CHECKING:
     from flashback_async.routing import Endpoint
     from flashback_async.transport.operation import Journey
 
-# Bytes up to which a body comes with one or two reads of the socket, and needs no memory made for it.
+# Bytes up to which a body comes with one or two reads of the socket, and is not worth memory made for it.
 IN_PIECES: Final = 256 * 1_024
-# Bytes above which memory for all of it is made first in any case: to hold it twice would be too much.
-IN_SLABS: Final = 32 * 1_024 * 1_024
 
 
 class ObjectStream:
@@ -164,19 +161,13 @@ class ObjectStream:
     async def read(self) -> bytes:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
-        # One body alone gets the same memory again and again without that.
-        is_alone = self._runner.monitor.in_flight <= 1
-        if IN_PIECES < rest.left <= IN_SLABS and rest.body.is_direct and not is_alone:
-            with self._runner.slabs.gather() as gathering:
-                while rest.left:
-                    gathering.wrote(await rest.read_into(gathering.room()))
-                return gathering.value()
         if rest.left > IN_PIECES and rest.body.is_direct:
-            with Memory(length := rest.left) as memory:
+            with self._runner.slabs.arrival(rest.left) as arrival:
                 while rest.left:
-                    with memory.room(length - rest.left, length) as room:
-                        await rest.read_into(room)
-                return memory.value()
+                    with arrival.room() as room:
+                        count = await rest.read_into(room)
+                    arrival.wrote(count)
+                return arrival.value()
         pieces = []
         while rest.left:
             # A small body came with its head.

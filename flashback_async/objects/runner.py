@@ -13,10 +13,10 @@ from flashback_async.errors import (
     FlashbackError,
     ServiceError,
 )
+from flashback_async.objects.arrivals import Slabs
 from flashback_async.objects.checksums import Checksums
 from flashback_async.objects.identity import STRICT, IdentityRule
 from flashback_async.objects.limits import TransferLimits
-from flashback_async.objects.memory import Slabs
 from flashback_async.routing import Endpoint
 from flashback_async.transport.operation import Deadline, Journey
 from flashback_async.transport.slots import Slots

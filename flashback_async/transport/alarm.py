@@ -19,7 +19,7 @@ class AlarmClock:
 
     Requests have the same patience, so most alarms are set for a later moment than those before. They wait in
     a queue, and the loop knows of its head only; what does not fit in gets a timer of its own. One for each,
-    nearly all of them cancelled, would cost a request several times as much.
+    nearly all of them cancelled, would cost a request more than twice as much.
 
     Args:
         loop: the running loop, and the clock.

@@ -20,8 +20,9 @@ from flashback_async.transport.s3_call import Progress, S3Answer
 from flashback_async.transport.s3_client import S3Client
 from flashback_async.transport.s3_errors import from_client_error
 from flashback_async.transport.s3_http import REDIRECTS, redirected
+from flashback_async.transport.s3_place import Place
 from flashback_async.transport.s3_session import USER_AGENT
-from flashback_async.transport.s3_wire import Place, WirePlan
+from flashback_async.transport.s3_wire import WirePlan
 from flashback_async.transport.sigv4 import Signer
 from flashback_async.transport.upload import UploadReader
 

@@ -11,15 +11,15 @@ import re
 from calendar import timegm
 from datetime import datetime
 from email.utils import formatdate
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from flashback_async.transport.request_head import request_head
 from flashback_async.transport.s3_answers import AnswerPlan
 from flashback_async.transport.s3_model import streamed_input
+from flashback_async.transport.s3_place import UncoveredError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel, Shape
 
     from flashback_async.transport.operation import Operation
+    from flashback_async.transport.s3_place import Place
     from flashback_async.transport.sigv4 import Signer
 
 # Boto derives further headers from a customer's key, for itself and for the copied object.
@@ -35,24 +36,13 @@ _DERIVED_FROM: Final = ("SSECustomer", "CopySourceSSECustomer")
 # Texts that select what boto computes and verifies itself.
 _CHECKSUM_SWITCHES: Final = ("requestAlgorithmMember", "requestValidationModeMember")
 _IN_HEAD: Final = frozenset({"uri", "querystring", "header", "headers"})
-_BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
-# Directory buckets and aliases of access points, which are signed and addressed otherwise, end like this.
-_SPECIAL_BUCKET: Final = re.compile(r".*--.*-s3")
-# Can stand before a host, under a certificate for `*.host`.
-_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9._~/-]+")
 _TEMPLATE: Final = re.compile(r"/\{Bucket\}(?P<key>/\{Key\+\})?(?:\?(?P<query>[^{}]*))?")
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-# Buckets whose place is remembered, at every endpoint; few programs use more.
-_BUCKETS: Final = 64
 # Bodies arrive as they are stored.
 _UNSIGNED: Final = (("accept-encoding", "identity"),)
 _UNSIGNED_EMPTY: Final = (*_UNSIGNED, ("content-length", "0"))
-
-
-class _UncoveredError(Exception):
-    """Only boto knows what to make of it; it may well refuse it."""
 
 
 class WireRequest(NamedTuple):
@@ -97,41 +87,6 @@ class WireRequest(NamedTuple):
             signed = []  # refused below, by name
         target = f"{path}?{query}" if query else path
         return request_head(method, target, host, [*headers, *signed, *unsigned, *also])
-
-
-class Place:
-    """Where an endpoint's buckets are: in the path, or in front of the host."""
-
-    __slots__ = ("_found", "_host", "_is_address", "_virtual")
-
-    def __init__(self, url: str, *, addressing: str = "path") -> None:
-        """`url`: `scheme://host[:port]`, as `checked_url` returns it."""
-        parts = urlsplit(url)
-        default = {"http": 80, "https": 443}.get(parts.scheme)
-        host = parts.netloc.lower()
-        self._host = host.removesuffix(f":{default}") if parts.port == default else host
-        self._virtual = addressing == "virtual"
-        self._is_address = _is_address(parts.hostname or "")
-        self._found: dict[str, tuple[str, str]] = {}
-
-    def of(self, bucket: str) -> tuple[str, str]:
-        """Host, and the path before the key."""
-        found = self._found.get(bucket)
-        if found is None:
-            found = self._find(bucket)
-            if len(self._found) < _BUCKETS:
-                self._found[bucket] = found
-        return found
-
-    def _find(self, bucket: str) -> tuple[str, str]:
-        if not _BUCKET.fullmatch(bucket) or _SPECIAL_BUCKET.fullmatch(bucket):
-            raise _UncoveredError
-        # Boto puts some other buckets before an address all the same; that is left to it.
-        if self._virtual and not _LABEL.fullmatch(bucket):
-            raise _UncoveredError
-        if not self._virtual or self._is_address:
-            return self._host, f"/{bucket}"
-        return f"{bucket}.{self._host}", ""
 
 
 class WirePlan:
@@ -197,7 +152,7 @@ class WirePlan:
         try:
             host, path = self._path(operation, place)
             query, headers = self._serialised(operation.parameters)
-        except (_UncoveredError, UnicodeEncodeError):
+        except (UncoveredError, UnicodeEncodeError):
             return None
         unsigned = _UNSIGNED if self._method in _BODILESS else _UNSIGNED_EMPTY
         if operation.upload is not None:
@@ -211,18 +166,18 @@ class WirePlan:
     def _path(self, operation: Operation, place: Place) -> tuple[str, str]:
         bucket, key = operation.bucket, operation.key
         if not isinstance(bucket, str) or isinstance(key, str) is not self._has_key:
-            raise _UncoveredError
+            raise UncoveredError
         host, path = place.of(bucket)
         if not self._has_key:
             return host, path or "/"
         if not key:
-            raise _UncoveredError
+            raise UncoveredError
         return host, f"{path}/{key if _PLAIN_KEY.fullmatch(key) else quote(key, safe='/~')}"
 
     def _serialised(self, parameters: Mapping[str, object]) -> tuple[str, list[tuple[str, str]]]:
         """Query and headers, in the order of the parameters."""
         if self._required and not self._required <= parameters.keys():
-            raise _UncoveredError
+            raise UncoveredError
         headers: list[tuple[str, str]] = []
         query = self._template_query
         for name, value in parameters.items():
@@ -234,7 +189,7 @@ class WirePlan:
             elif (prefix := self._maps.get(name)) is not None:
                 headers += _map_lines(prefix, value)
             else:
-                raise _UncoveredError
+                raise UncoveredError
         return query, headers
 
 
@@ -244,26 +199,18 @@ def _full_uri(model: OperationModel) -> str:
     return f"/{{Bucket}}{uri}" if "authPath" in model.http else uri
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _conversion(shape: Shape, *, in_query: bool) -> Callable[[object], str] | None:
     """From a value to its text; None for types that boto has to handle."""
     at_least: int = shape.metadata.get("min", 0)
 
     def text(value: object) -> str:
         if not isinstance(value, str) or len(value) < at_least:
-            raise _UncoveredError
+            raise UncoveredError
         return value
 
     def number(value: object) -> str:
         if type(value) is not int or value < at_least:
-            raise _UncoveredError
+            raise UncoveredError
         return str(value)
 
     if shape.type_name == "timestamp":
@@ -276,28 +223,28 @@ def _conversion(shape: Shape, *, in_query: bool) -> Callable[[object], str] | No
 
 def _boolean(value: object) -> str:
     if not isinstance(value, bool):
-        raise _UncoveredError
+        raise UncoveredError
     return "true" if value else "false"
 
 
 def _http_date(value: object) -> str:
     """Boto reads texts, numbers and naive times as well; they are its business."""
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise _UncoveredError
+        raise UncoveredError
     return formatdate(timegm(value.utctimetuple()), usegmt=True)
 
 
 def _map_lines(prefix: str, value: object) -> list[tuple[str, str]]:
     """Metadata: plain ASCII, under names that can be headers, and stay different as such."""
     if not isinstance(value, dict):
-        raise _UncoveredError
+        raise UncoveredError
     lines: dict[str, str] = {}
     for name, text in value.items():
         if not (isinstance(name, str) and isinstance(text, str) and text.isascii()):
-            raise _UncoveredError
+            raise UncoveredError
         if not _HEADER_NAME.fullmatch(name):
-            raise _UncoveredError
+            raise UncoveredError
         lines[prefix + name.lower()] = text
     if len(lines) < len(value):
-        raise _UncoveredError
+        raise UncoveredError
     return list(lines.items())

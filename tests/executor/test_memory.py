@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from contextlib import ExitStack
 
 import pytest
 from virtual_time import run
 
 from flashback_async.errors import OperationError
-from flashback_async.objects import reading
+from flashback_async.objects.arrivals import Slabs
 from flashback_async.objects.limits import TransferLimits
-from flashback_async.objects.memory import Slabs
 from flashback_async.testing import Break, Step
 
 from .scenes import KIB, MIB, Scene, pattern
@@ -25,55 +25,65 @@ def lent_buffers() -> int:
     return sum(type(found).__name__ == "_BytesIOBuffer" for found in gc.get_objects())
 
 
-def gathered(slabs: Slabs, *pieces: bytes) -> bytes:
+def arrived(slabs: Slabs, *pieces: bytes) -> bytes:
     """`pieces` as one body, as the reader of a socket would put them there."""
-    with slabs.gather() as gathering:
+    whole = b"".join(pieces)
+    with slabs.arrival(len(whole)) as arrival:
         for piece in pieces:
             done = 0
             while done < len(piece):
-                room = gathering.room()
-                count = min(len(room), len(piece) - done)
-                room[:count] = piece[done : done + count]
-                gathering.wrote(count)
+                with arrival.room() as room:
+                    count = min(len(room), len(piece) - done)
+                    room[:count] = piece[done : done + count]
+                arrival.wrote(count)
                 done += count
-        return gathering.value()
+        return arrival.value()
 
 
+@pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("sizes", [(), (1,), (MIB,), (MIB, MIB), (MIB - 1, 2), (700 * KIB, 3 * MIB, 5)])
-def test_a_gathered_body_is_what_was_written(sizes):
+def test_a_body_that_arrived_is_what_was_written(sizes, others):
     """A body is its pieces in their order, however they fall into the memory, which was another's before."""
     slabs = Slabs()
-    for first in (0, 1):
-        pieces = [pattern(first + size)[first:] for size in sizes]
-        assert gathered(slabs, *pieces) == b"".join(pieces)
+    with ExitStack() as reading:
+        for _ in range(others):
+            reading.enter_context(slabs.arrival(1))
+        for first in (0, 1):
+            pieces = [pattern(first + size)[first:] for size in sizes]
+            assert arrived(slabs, *pieces) == b"".join(pieces)
 
 
 def test_memory_is_used_again_and_bounded():
-    """As much memory waits to be used again as is in use, and 8 MiB at least."""
+    """As much memory waits to be used again as is in use, and 8 MiB at least; the largest bodies use none of it."""
     slabs = Slabs()
-    assert slabs.kept == 0
-    gathered(slabs, bytes(3 * MIB))
-    assert slabs.kept == 3 * MIB
-    gathered(slabs, bytes(2 * MIB))
-    assert slabs.kept == 3 * MIB
-    with slabs.gather() as other:
-        for _ in range(10):
-            other.wrote(len(other.room()))
-        gathered(slabs, bytes(20 * MIB))
-        assert slabs.kept == 10 * MIB
-    assert slabs.kept == 8 * MIB
+    with slabs.arrival(1):
+        assert slabs.kept == 0
+        arrived(slabs, bytes(3 * MIB))
+        assert slabs.kept == 3 * MIB
+        arrived(slabs, bytes(2 * MIB))
+        arrived(slabs, bytes(33 * MIB))
+        assert slabs.kept == 3 * MIB
+        with slabs.arrival(10 * MIB) as other:
+            for _ in range(10):
+                with other.room() as room:
+                    count = len(room)
+                other.wrote(count)
+            arrived(slabs, bytes(20 * MIB))
+            assert slabs.kept == 10 * MIB
+        assert slabs.kept == 8 * MIB
 
 
 def test_memory_of_a_read_that_failed_is_not_used_again():
     """Whoever still has a view of it cannot spoil another body."""
     slabs = Slabs()
-    with pytest.raises(OSError, match="cut"), slabs.gather() as gathering:
-        room = gathering.room()
-        gathering.wrote(7)
-        raise OSError("cut")
-    assert slabs.kept == 0
-    with slabs.gather() as gathering:
-        assert gathering.room().obj is not room.obj
+    with slabs.arrival(1):
+        with pytest.raises(OSError, match="cut"), slabs.arrival(MIB) as arrival:
+            room = arrival.room()
+            arrival.wrote(7)
+            raise OSError("cut")
+        assert slabs.kept == 0
+        with slabs.arrival(MIB) as arrival:
+            assert arrival.room().obj is not room.obj
 
 
 @pytest.mark.parametrize("together", [1, 3])
@@ -92,9 +102,8 @@ def test_bodies_that_come_together_share_memory(together):
 
 @pytest.mark.parametrize("transfers", [None, PARTS], ids=["one stream", "pieces"])
 @pytest.mark.parametrize("how", ["error", "cancelled"])
-def test_a_read_that_fails_lends_no_memory(transfers, how, monkeypatch):
+def test_a_read_that_fails_lends_no_memory(transfers, how):
     """Who keeps the error of a large read keeps no view of its memory, which Python 3.12.1 could not collect."""
-    monkeypatch.setattr(reading, "IN_SLABS", 0)
 
     async def play():
         before = lent_buffers()

@@ -312,6 +312,22 @@ async def test_a_client_runs_on_endpoints_in_memory():
 
 
 @scenario
+async def test_a_closed_client_leaves_no_timer(monkeypatch):
+    """Whatever timers its requests had set are gone with the client."""
+    loop, handles = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+    monkeypatch.setattr(
+        loop, "call_at", lambda *args, **named: handles.append(call_at(*args, **named)) or handles[-1]
+    )
+    endpoints = MemoryEndpoints.of("a", "b")
+    async with endpoints.client() as fb:
+        await fb.put_object("bucket", "key", b"data")
+        assert (await fb.get_object("bucket", "key")).body == b"data"
+        assert any(not handle.cancelled() for handle in handles)
+    assert [handle for handle in handles if not handle.cancelled() and handle.when() > now()] == []
+
+
+@scenario
 async def test_a_clients_settings_and_router_are_the_tests():
     """Timeouts, connections and the router can be chosen; the timers are the real ones."""
     endpoints = MemoryEndpoints.of("a")

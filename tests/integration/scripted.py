@@ -56,10 +56,15 @@ class Answer(NamedTuple):
 
 
 @asynccontextmanager
-async def listening(serve):
-    """The URL of a server of raw bytes: `serve(reader, writer)` has each connection, which is closed behind it."""
+async def listening(serve, *, scheme="http", limit=2**16):
+    """The URL of a server of raw bytes: `serve(reader, writer)` has each connection, which is closed behind it.
+
+    `limit`: bytes of a request that are taken in advance, more or less.
+    """
+    writers = []
 
     async def served(reader, writer):
+        writers.append(writer)
         try:
             await serve(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -67,11 +72,14 @@ async def listening(serve):
         finally:
             writer.close()
 
-    server = await asyncio.start_server(served, HOST, 0)
+    server = await asyncio.start_server(served, HOST, 0, limit=limit)
     try:
-        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+        yield f"{scheme}://{HOST}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 RESET = Answer(0, then="reset")

@@ -23,7 +23,7 @@ from flashback_async import (
     PoolTimeoutError,
 )
 
-from .scripted import HOST, MemoryStore, etag, scripted, settings_for
+from .scripted import HOST, MemoryStore, etag, listening, scripted, settings_for
 
 BOTH_LANES = True
 
@@ -33,33 +33,10 @@ TIMER = 0.4
 LATE = 4.0
 """Seconds that a busy machine may add."""
 FAR = {"connect_timeout": 30.0, "first_byte_timeout": 30.0, "stall_timeout": 30.0, "pool_timeout": 30.0}
+# Bytes that a server takes in advance: little, so that a large body waits on the way.
+TAKEN = 1_024
 SMALL, LARGE = b"small", bytes(32 * MIB)
 BODY = bytes(MIB)
-
-
-@asynccontextmanager
-async def listening(serve, scheme="http"):
-    """A server of the test's own making, as a URL."""
-    writers = []
-
-    async def served(reader, writer):
-        writers.append(writer)
-        try:
-            await serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-    # Little is taken in advance, so that a large body waits on the way.
-    server = await asyncio.start_server(served, HOST, 0, limit=1_024)
-    try:
-        yield f"{scheme}://{HOST}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -88,7 +65,7 @@ def no_handshake():
         while await reader.read(1_024):
             pass
 
-    return listening(serve, "https")
+    return listening(serve, scheme="https")
 
 
 def silent():
@@ -98,7 +75,7 @@ def silent():
         while await reader.read(65_536):
             pass
 
-    return listening(serve)
+    return listening(serve, limit=TAKEN)
 
 
 def deaf():
@@ -108,7 +85,7 @@ def deaf():
         # Until the peer gives up: reading is what this one does not do.
         await writer.wait_closed()
 
-    return listening(serve)
+    return listening(serve, limit=TAKEN)
 
 
 def stalls():
@@ -120,7 +97,7 @@ def stalls():
         while await reader.read(1_024):
             pass
 
-    return listening(serve)
+    return listening(serve, limit=TAKEN)
 
 
 def dribbles():
@@ -134,7 +111,7 @@ def dribbles():
             await writer.drain()
             await asyncio.sleep(TIMER / 8)
 
-    return listening(serve)
+    return listening(serve, limit=TAKEN)
 
 
 def head_of(body):

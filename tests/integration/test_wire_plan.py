@@ -14,7 +14,8 @@ from flashback_async.config import Credentials
 from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
 from flashback_async.transport.payload_hash import payload_hash
-from flashback_async.transport.s3_wire import Place, WirePlan
+from flashback_async.transport.s3_place import Place
+from flashback_async.transport.s3_wire import WirePlan
 from flashback_async.transport.sigv4 import Signer
 from flashback_async.transport.upload import Upload
 

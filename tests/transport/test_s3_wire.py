@@ -16,7 +16,8 @@ from flashback_async.errors import ConfigurationError
 from flashback_async.routing import OperationKind
 from flashback_async.transport.operation import Operation
 from flashback_async.transport.s3_model import streamed_input
-from flashback_async.transport.s3_wire import Place, WirePlan
+from flashback_async.transport.s3_place import Place
+from flashback_async.transport.s3_wire import WirePlan
 from flashback_async.transport.sigv4 import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer
 from flashback_async.transport.upload import Upload
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import httptools
@@ -17,7 +16,6 @@ MAX_HEADERS: Final = 200
 _TEXT: Final = bytes(set(range(256)) - set(b"\0\r\n"))
 # The first and the empty one.
 _OTHER_LINES: Final = 2
-_TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Names that are kept, and their longest; gateways send fewer and shorter ones.
 _KEPT_NAMES: Final = 1_024
 _KEPT_LENGTH: Final = 64
@@ -32,9 +30,6 @@ class _Names(dict[bytes, str]):
     """Names of headers in small letters. Answers have the same ones again and again, so they are kept."""
 
     def __missing__(self, raw: bytes) -> str:
-        if not _TOKEN.fullmatch(raw):
-            # httptools before 0.7 lets blanks through.
-            raise MalformedAnswerError("a header's name is no token")
         name = raw.decode("latin-1").lower()
         if len(self) < _KEPT_NAMES and len(raw) <= _KEPT_LENGTH:
             self[raw] = name
