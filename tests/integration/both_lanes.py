@@ -73,13 +73,14 @@ _IDS = {
     "RequestId", "HostId", "x-amz-request-id", "x-amzn-requestid", "x-amz-id-2", "date", "x-amz-date", "connection",
     "flashback-write-id", "x-amz-meta-flashback-write-id",
 }  # fmt: skip
-_MOMENTS = {"LastModified", "last_modified", "last-modified", "UploadId"}
 # A plain client's word on its only attempt, which is no lane's.
 _OF_ONE_ATTEMPT = {"MaxAttemptsReached"}
 _RETRIES = " (reached max retries: 0)"
 _MOMENTS = {"LastModified", "last_modified", "last-modified", "UploadId", "Initiated"}
 _DOCUMENTS = {"application/xml", "text/xml", "text/html; charset=utf-8"}
 _SECONDS = re.compile(r"\b\d+(\.\d+)? (s|ms)\b")
+# The lanes write one after the other, maybe on either side of a second.
+_WRITTEN_AT = re.compile(r"it was written at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00")
 
 
 class Step(NamedTuple):
@@ -169,6 +170,7 @@ class Side:
 
     def _words(self, text: str) -> str:
         text = _SECONDS.sub("some time", text.replace(self.bucket, "the bucket").replace(_RETRIES, ""))
+        text = _WRITTEN_AT.sub("it was written then", text)
         for upload in self._uploads.values():
             text = text.replace(upload, "the upload")
         return text

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Waiter = asyncio.Future[Answer | FlashbackError]
 
 # Up to here copying a body behind its head costs less than a second write.
-SMALL: Final = 64 * 1_024
+SMALL: Final = 128 * 1_024
 _FAILED: Final = 300
 
 
