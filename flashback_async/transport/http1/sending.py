@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flashback_async.transport.upload import SLICE, UploadReader
 
@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from flashback_async.transport.s3_call import Progress
 
 
+# A fast endpoint never blocks us, but others want the loop too, and its answer must be noticed. To give way
+# after every slice took 3 % of the CPU of 8 MiB; the kernel takes so many bytes in ~0.3 ms.
+AT_A_TIME: Final = 1_024 * 1_024
+
+
 class Outlet:
     """What goes out through one transport. For one writer at a time."""
 
-    __slots__ = ("_is_blocked", "_loop", "_transport", "_unblocked")
+    __slots__ = ("_in_a_row", "_is_blocked", "_loop", "_transport", "_unblocked")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._is_blocked = False
+        self._in_a_row = 0
         self._unblocked: asyncio.Future[None] | None = None
 
     def open(self) -> None:
@@ -34,9 +40,12 @@ class Outlet:
         """Write, and wait until the kernel has taken it, or `wake` is called."""
         self._transport.write(piece)
         if not self._is_blocked:
-            # A fast endpoint never blocks us; others want the loop too, and its answer must be noticed.
-            await asyncio.sleep(0)
+            self._in_a_row += len(piece)
+            if self._in_a_row >= AT_A_TIME:
+                self._in_a_row = 0
+                await asyncio.sleep(0)
             return
+        self._in_a_row = 0
         self._unblocked = self._loop.create_future()
         try:
             await self._unblocked
