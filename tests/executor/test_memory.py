@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from contextlib import ExitStack
 
 import pytest
 from virtual_time import run
 
 from flashback_async.errors import OperationError
-from flashback_async.objects.arrivals import Slabs
+from flashback_async.objects.arrivals import Arrival, Slabs
 from flashback_async.objects.limits import TransferLimits
 from flashback_async.testing import Break, Step
 
@@ -53,8 +54,17 @@ def test_a_body_that_arrived_is_what_was_written(sizes, others):
             assert arrived(slabs, *pieces) == b"".join(pieces)
 
 
-def test_memory_is_used_again_and_bounded():
-    """As much memory waits to be used again as is in use, and 8 MiB at least; the largest bodies use none of it."""
+def fill(arrival: Arrival, size: int) -> None:
+    """Put so many bytes there, whatever they are."""
+    while size:
+        with arrival.room() as room:
+            count = min(len(room), size)
+        arrival.wrote(count)
+        size -= count
+
+
+def test_memory_is_used_again():
+    """What one body used serves the next ones; the largest bodies use none of it."""
     slabs = Slabs()
     with slabs.arrival(1):
         assert slabs.kept == 0
@@ -63,14 +73,49 @@ def test_memory_is_used_again_and_bounded():
         arrived(slabs, bytes(2 * MIB))
         arrived(slabs, bytes(33 * MIB))
         assert slabs.kept == 3 * MIB
-        with slabs.arrival(10 * MIB) as other:
-            for _ in range(10):
-                with other.room() as room:
-                    count = len(room)
-                other.wrote(count)
-            arrived(slabs, bytes(20 * MIB))
-            assert slabs.kept == 10 * MIB
-        assert slabs.kept == 8 * MIB
+
+
+def test_memory_that_nobody_needed_for_a_second_is_freed():
+    """What bodies used together serves those that begin a moment later; 8 MiB of it stay once nothing is read."""
+
+    async def play():
+        slabs, kept = Slabs(), []
+        for size in (20 * MIB, 20 * MIB, 10 * MIB):
+            with slabs.arrival(1), slabs.arrival(size) as arrival:
+                fill(arrival, size)
+            kept.append(slabs.kept)
+            await asyncio.sleep(0.7)
+        for _ in range(2):
+            await asyncio.sleep(0.7)
+            kept.append(slabs.kept)
+        slabs.close()
+        return [size // MIB for size in kept]
+
+    # Looked after 1, 2 and 3 s, before which 20, 10 and none were in use since the last time; read after 0, 0.7,
+    # 1.4, 2.8 and 3.5 s.
+    assert run(play()) == [20, 20, 20, 10, 8]
+
+
+def test_a_closed_store_of_memory_keeps_nothing():
+    """Neither what was kept nor what comes back later stays, and no timer holds on to it."""
+
+    async def play():
+        slabs = Slabs()
+        with slabs.arrival(1), slabs.arrival(9 * MIB) as late:
+            fill(late, 9 * MIB)
+            with slabs.arrival(9 * MIB) as other:
+                fill(other, 9 * MIB)
+            assert slabs.kept == 9 * MIB
+            slabs.close()
+            slabs.close()
+            assert slabs.kept == 0
+        assert slabs.kept == 0
+        gone = weakref.ref(slabs)
+        del slabs, late, other
+        gc.collect()
+        assert gone() is None
+
+    run(play())
 
 
 def test_memory_of_a_read_that_failed_is_not_used_again():
