@@ -55,9 +55,8 @@ async def test_a_body_survives_its_node(cluster, running, broken):
 @pytest.mark.parametrize("how", ["killed", "black hole", "503", "429"])
 async def test_calls_go_on_elsewhere(cluster, running, how):
     """While nodes are dead, silent, broken or busy: puts, gets, pages, waiters and transfers come through."""
-    # Two nodes fail; a healthy one may be late too, on a machine that is busy for half a second.
-    settings = cluster.settings(first_byte_timeout=0.5, connect_timeout=0.5, attempts=6)
-    async with running(settings) as fb:
+    # To connect to a healthy node may take a second on a busy machine; dead ones refuse at once.
+    async with running(cluster.settings(first_byte_timeout=0.5, connect_timeout=2.0)) as fb:
         s3 = fb.s3
         await s3.put_object(Bucket="demo", Key="dir/before", Body=b"before")
         for node in cluster.nodes[:2]:
