@@ -279,7 +279,6 @@ class FlashbackClient(Verbs, EndpointVerbs):
         )
         stack.callback(executor.close)
         runner = Runner.of(settings, executor, monitor)
-        stack.callback(runner.slabs.close)
         s3 = await pool.facade(router, RoutedCalls(runner, self._here))
         return _Running(loop, runner, pool, s3, discovery, monitor, lag, stack.pop_all())
 

@@ -16,6 +16,7 @@ from flashback_async.errors import (
 )
 from flashback_async.objects.checksums import Check
 from flashback_async.objects.info import object_info
+from flashback_async.objects.memory import Memory
 from flashback_async.objects.names import ByteRange
 from flashback_async.objects.read_answers import ReadAnswers
 from flashback_async.objects.read_request import Pinned
@@ -162,12 +163,12 @@ class ObjectStream:
         """Everything that is left. Raises what iteration raises."""
         rest = self._opened()
         if rest.left > IN_PIECES and rest.body.is_direct:
-            with self._runner.slabs.arrival(rest.left) as arrival:
+            length = rest.left
+            with Memory(length) as memory:
                 while rest.left:
-                    with arrival.room() as room:
-                        count = await rest.read_into(room)
-                    arrival.wrote(count)
-                return arrival.value()
+                    with memory.room(length - rest.left, length) as room:
+                        await rest.read_into(room)
+                return memory.value()
         pieces = []
         while rest.left:
             # A small body came with its head.

@@ -13,7 +13,6 @@ from flashback_async.errors import (
     FlashbackError,
     ServiceError,
 )
-from flashback_async.objects.arrivals import Slabs
 from flashback_async.objects.checksums import Checksums
 from flashback_async.objects.identity import STRICT, IdentityRule
 from flashback_async.objects.limits import TransferLimits
@@ -46,7 +45,6 @@ class Runner:
 
     Attributes:
         part_slots: one for every part of a large object that may move at once, over all objects.
-        slabs: memory that bodies arrive in.
     """
 
     def __init__(
@@ -68,7 +66,6 @@ class Runner:
         self.identity_rule = identity_rule
         self.checksums = Checksums("none") if checksums is None else checksums
         self.part_slots = asyncio.Semaphore(transfers.together)
-        self.slabs = Slabs()
         self._total_timeout = total_timeout
         self._slots = Slots(max_in_flight)
         self._closed = False
