@@ -130,12 +130,16 @@ class Remainder:
                 # Not in one statement: another answer, with something else to skip, may have come meanwhile.
                 self._skip -= dropped
                 continue
-            with memory[: min(self.left, _AT_ONCE)] as room:
+            with memory[: min(self.left, self._at_once())] as room:
                 if count := await self._fill(room):
                     with room[:count] as data:
                         self._count(data)
                     return count
         return 0
+
+    def _at_once(self) -> int:
+        """Bytes to wait for: more and more as long as they come, but few where they are looked at here."""
+        return _AT_ONCE if self.check is not None else max(_AT_ONCE, self._fresh)
 
     async def _fill(self, memory: memoryview) -> int:
         """Put the next bytes of the body into `memory`; 0: it failed, and the rest comes from elsewhere."""
