@@ -125,6 +125,10 @@ class UploadReader:
     """The body of one attempt: a file for whoever signs it, an async iterator for whoever sends it.
 
     What is in memory is hashed and sent where it is.
+
+    Attributes:
+        memory: all of it, where it is in memory.
+        progress: told of what was read, or sent.
     """
 
     def __init__(
@@ -135,12 +139,12 @@ class UploadReader:
         *,
         in_memory: bytes | None = None,
     ) -> None:
-        self._view = None if in_memory is None else memoryview(in_memory)
+        self.memory = None if in_memory is None else memoryview(in_memory)
         self._open = open_source
         self._file: BinaryIO | None = None
         self._start = 0
         self._size = size
-        self._progress = progress
+        self.progress = progress
 
     def __len__(self) -> int:
         return self._size
@@ -152,7 +156,7 @@ class UploadReader:
         """Read synchronously, for a signature over the payload (plain http), or for a checksum behind it."""
         data = self._source().read(amount)
         if data:
-            self._progress(complete=False)
+            self.progress(complete=False)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -178,14 +182,14 @@ class UploadReader:
             ConfigurationError: the source became shorter, or cannot be read.
         """
         digest = hashlib.sha256()
-        file = None if self._view is not None else self._source()
+        file = None if self.memory is not None else self._source()
         at_once = HASHED_IN_MEMORY if file is None else HASHED_AT_ONCE
         hashed = 0
 
         def step(wanted: int) -> int:
             data: bytes | memoryview = b""
-            if self._view is not None:
-                data = self._view[hashed : hashed + wanted]
+            if self.memory is not None:
+                data = self.memory[hashed : hashed + wanted]
             elif file is not None:
                 data = file.read(wanted)
             digest.update(data)
@@ -201,7 +205,7 @@ class UploadReader:
                         f"data ended after {hashed} of {self._size} bytes; did it change?"
                     )
                 hashed += read
-                self._progress(complete=False)
+                self.progress(complete=False)
             if file is not None:
                 self.seek(0)
         except (OSError, ValueError) as error:
@@ -216,10 +220,10 @@ class UploadReader:
         Raises:
             ConfigurationError: the source became shorter while it was being sent, or cannot be read.
         """
-        if self._view is not None:
+        if self.memory is not None:
             for start in range(0, self._size, SLICE):
-                yield self._view[start : start + SLICE]
-                self._progress(complete=start + SLICE >= self._size)
+                yield self.memory[start : start + SLICE]
+                self.progress(complete=start + SLICE >= self._size)
             return
         file = self._source()
         sent = 0
@@ -236,7 +240,7 @@ class UploadReader:
                 raise ConfigurationError(f"data ended after {sent} of {self._size} bytes; did it change?")
             sent += len(data)
             yield data
-            self._progress(complete=sent == self._size)
+            self.progress(complete=sent == self._size)
 
     def _source(self) -> BinaryIO:
         if self._file is None:

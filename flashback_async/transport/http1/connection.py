@@ -154,11 +154,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_sending = True
         self._transport.write(head)
 
-        async def pass_on(piece: bytes | memoryview) -> bool:
+        async def pass_on(data: bytes | memoryview) -> int:
             if self._is_over(waiter):
-                return False
-            await self._outlet.pass_on(piece)
-            return not self._is_over(waiter)
+                return 0
+            count = await self._outlet.pass_on(data)
+            return 0 if self._is_over(waiter) else count
 
         await send_in_slices(body, pass_on, progress)
         self._is_sending = False
