@@ -10,9 +10,8 @@ from flashback_async.errors import EntityTooLargeError, OpenUpload, OperationErr
 from flashback_async.objects.advance import Advance
 from flashback_async.objects.chain import Chain
 from flashback_async.objects.checksums import checksum_of_parts, checksum_of_upload
-from flashback_async.objects.completion import Written
 from flashback_async.objects.conditional_writes import marked, written
-from flashback_async.objects.info import object_info, text
+from flashback_async.objects.info import object_info
 from flashback_async.objects.limits import MOST_PARTS, TransferLimits
 from flashback_async.objects.multipart import Asked, MultipartUpload, may_start_again, note_orphans
 from flashback_async.objects.parts import source_of
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from flashback_async.models import ObjectInfo
     from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.checksums import Checksum
+    from flashback_async.objects.completion import Written
     from flashback_async.objects.parts import PartSource, PutSource
     from flashback_async.objects.runner import Runner
 
@@ -98,23 +98,23 @@ async def write_object(
                 answered = await runner.call(operation, timeout=timeout, endpoint=endpoint, retry=retry)
             if progress is not None:
                 await Advance(progress)(upload.size)
-            fields = answered.fields
-            result = Written(upload.size, text(fields, "ETag"), text(fields, "VersionId"))
+            size, fields = upload.size, answered.fields
         else:
             journey = runner.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=True)
             assert source is not None, "what is no single request has a source"
             asked = Asked(bucket, key, sent, journey.deadline, journey.pin, retry)
             operation = Operation("CreateMultipartUpload", OperationKind.WRITE, bucket, key)
             async with runner.running(operation, journey.deadline):
-                result = await _in_parts(runner, asked, source, limits, Advance(progress))
+                whole = await _in_parts(runner, asked, source, limits, Advance(progress))
+            size, fields = whole.size, {"ETag": whole.etag, "VersionId": whole.version_id}
     finally:
         if source is not None:
             await source.close()
-    runner.monitor.bytes_written += result.size
-    told = {**parameters, "ETag": result.etag}
-    if result.version_id is not None:
-        told["VersionId"] = result.version_id
-    return object_info(bucket, key, told, size=result.size)
+    runner.monitor.bytes_written += size
+    told = {**parameters, "ETag": fields.get("ETag")}
+    if "VersionId" in fields:
+        told["VersionId"] = fields["VersionId"]
+    return object_info(bucket, key, told, size=size)
 
 
 async def _checksum(

@@ -23,7 +23,7 @@ from flashback_async.transport.s3_http import REDIRECTS, redirected
 from flashback_async.transport.s3_place import Place
 from flashback_async.transport.s3_session import USER_AGENT
 from flashback_async.transport.s3_wire import WirePlan
-from flashback_async.transport.sigv4 import Signer
+from flashback_async.transport.sigv4 import UNSIGNED_PAYLOAD, Signer
 from flashback_async.transport.upload import UploadReader
 
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ class FastClient(S3Client):
         body = None if operation.upload is None else operation.upload.reader(progress)
         try:
             # Small bodies leave in one piece, and readers tell of their progress by themselves.
-            digest = await payload_hash(body, signed=self._sign_payload)
+            if isinstance(body, UploadReader):
+                digest = await body.sha256() if self._sign_payload else UNSIGNED_PAYLOAD
+            else:
+                digest = payload_hash(body, signed=self._sign_payload)
             head = request.signed_head(self._signer, payload_hash=digest, now=lane.wall_clock(), also=_AGENT)
             answer = await self._connections(request.host).send(
                 head, body, expects_body=request.method != "HEAD"
