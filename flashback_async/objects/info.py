@@ -28,32 +28,34 @@ _OURS: Final = frozenset({WRITE_ID, *CHECKSUM_NAMES.values()})
 # In the order of the attributes of ObjectInfo.
 _IN_ORDER: Final = ("VersionId", "StorageClass", "CacheControl", "ContentEncoding", "ContentDisposition")
 _RARE: Final = frozenset(_IN_ORDER)
-_NO_RARE: Final = (None,) * len(_IN_ORDER)
-# The attributes, set one by one: a frozen class with so many takes twice as long to do it, for every answer.
-_PUT: Final = tuple(getattr(ObjectInfo, field.name).__set__ for field in dataclasses.fields(ObjectInfo))
+# Sets the attributes one by one: a frozen class with so many takes twice as long to do it, for every answer.
+_bucket, _key, _size, _etag, _modified, _content_type, _metadata, *_rare, _checksum = (
+    getattr(ObjectInfo, field.name).__set__ for field in dataclasses.fields(ObjectInfo)
+)
 
 
 def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
     """What an answer says of one object; `size` is that of the whole object in bytes."""
-    metadata = fields.get("Metadata")
-    modified = fields.get("LastModified")
-    # Most answers have none of these.
-    rare = _NO_RARE if _RARE.isdisjoint(fields) else [text(fields, said) for said in _IN_ORDER]
-    checksum = stored_checksum(fields)
     info = object.__new__(ObjectInfo)
-    values = (
-        bucket,
-        key,
-        size,
-        text(fields, "ETag"),
-        modified if isinstance(modified, datetime) else None,
-        text(fields, "ContentType"),
-        callers_metadata(metadata) if metadata and isinstance(metadata, dict) else {},
-        *rare,
-        None if checksum is None else ":".join(checksum),
-    )
-    for put, value in zip(_PUT, values, strict=True):
-        put(info, value)
+    _bucket(info, bucket)
+    _key(info, key)
+    _size(info, size)
+    _etag(info, text(fields, "ETag"))
+    modified = fields.get("LastModified")
+    _modified(info, modified if isinstance(modified, datetime) else None)
+    _content_type(info, text(fields, "ContentType"))
+    metadata = fields.get("Metadata")
+    if metadata and isinstance(metadata, dict):
+        checksum = stored_checksum(fields)
+        _metadata(info, callers_metadata(metadata))
+        _checksum(info, None if checksum is None else ":".join(checksum))
+    else:
+        _metadata(info, {})
+        _checksum(info, None)
+    # Most answers have none of these.
+    has_rare = not _RARE.isdisjoint(fields)
+    for put, name in zip(_rare, _IN_ORDER, strict=True):
+        put(info, text(fields, name) if has_rare else None)
     return info
 
 
