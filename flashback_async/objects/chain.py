@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Chain(io.RawIOBase):
     """Pieces in memory as one file, for a body that was collected piece by piece."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
         self._pieces = pieces
         self._size = sum(map(len, pieces))
         self._offset = 0

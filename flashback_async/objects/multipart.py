@@ -33,6 +33,7 @@ from flashback_async.transport.upload import Upload
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from flashback_async.objects.parts import Part
     from flashback_async.objects.runner import Runner
     from flashback_async.transport.executor import Answered
 
@@ -111,7 +112,7 @@ class MultipartUpload:
             upload = cls._opened(runner, asked, creation.result())
             note_orphans(error, await upload.abort())
 
-    async def send(self, part_number: int, data: bytes) -> None:
+    async def send(self, part_number: int, data: Part) -> None:
         """Send one part; again, as long as others arrive meanwhile: then the node is not what is wrong.
 
         Raises:

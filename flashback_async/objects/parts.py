@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 Chunk = bytes | bytearray | memoryview
+Part = bytes | memoryview
+"""Bytes that do not change."""
+
 PutSource = Source | Iterable[Chunk] | AsyncIterable[Chunk]
 """What an object can be written from: bytes, a path, a binary file, an iterable of bytes, async or not."""
 
@@ -39,10 +42,10 @@ class PartSource(ABC):
         self.given = given
         self.size = size
         self.is_replayable = is_replayable
-        self._ahead: deque[bytes] = deque()
+        self._ahead: deque[Part] = deque()
 
-    async def take(self, amount: int) -> bytes:
-        """The next `amount` bytes; fewer, or none, only at the end.
+    async def take(self, amount: int) -> Part:
+        """The next `amount` bytes, which do not change; fewer, or none, only at the end.
 
         Raises:
             ConfigurationError: the source yields no bytes, cannot be read, or became shorter.
@@ -50,7 +53,7 @@ class PartSource(ABC):
         """
         return self._ahead.popleft() if self._ahead else await self._take(amount)
 
-    async def look_ahead(self, amount: int, parts: int) -> list[bytes] | None:
+    async def look_ahead(self, amount: int, parts: int) -> list[Part] | None:
         """All of it, in parts of `amount` bytes, if it has no more than so many; None if it has.
 
         What was looked at is taken again by `take`, with the same `amount`.
@@ -72,7 +75,7 @@ class PartSource(ABC):
         """Let go of what was opened. Idempotent."""
 
     @abstractmethod
-    async def _take(self, amount: int) -> bytes:
+    async def _take(self, amount: int) -> Part:
         """See `take`."""
 
     async def _rewind(self) -> None:
@@ -103,16 +106,17 @@ async def source_of(given: PutSource) -> PartSource:
 
 
 class _Memory(PartSource):
-    """Bytes that are there already. Each part is a copy, made in its turn."""
+    """Bytes that are there already. Where they can change, each part is a copy, made in its turn."""
 
     def __init__(self, given: Chunk) -> None:
         self._view = _view(given)
         self._offset = 0
         super().__init__(given, len(self._view), is_replayable=True)
 
-    async def _take(self, amount: int) -> bytes:
+    async def _take(self, amount: int) -> Part:
         start, self._offset = self._offset, min(self._offset + amount, len(self._view))
-        return bytes(self._view[start : self._offset])
+        part = self._view[start : self._offset]
+        return part if isinstance(self._view.obj, bytes) else bytes(part)
 
     async def _rewind(self) -> None:
         self._offset = 0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flashback_async.objects.advance import OnProgress
     from flashback_async.objects.checksums import Checksum
     from flashback_async.objects.completion import Written
-    from flashback_async.objects.parts import PartSource, PutSource
+    from flashback_async.objects.parts import Part, PartSource, PutSource
     from flashback_async.objects.runner import Runner
 
 
@@ -196,7 +196,7 @@ async def _send_parts(  # noqa: PLR0917  # private
     slots = asyncio.Semaphore(concurrency)
     digest = None if source.is_replayable else md5(usedforsecurity=False)
 
-    async def send(part_number: int, data: bytes) -> None:
+    async def send(part_number: int, data: Part) -> None:
         try:
             async with runner.part_slots:
                 await upload.send(part_number, data)

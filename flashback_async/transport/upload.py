@@ -35,7 +35,7 @@ class Upload:
     """
 
     def __init__(
-        self, open_source: Callable[[], BinaryIO], size: int, *, in_memory: bytes | None = None
+        self, open_source: Callable[[], BinaryIO], size: int, *, in_memory: bytes | memoryview | None = None
     ) -> None:
         self._open = open_source
         self._in_memory = in_memory
@@ -63,8 +63,10 @@ class Upload:
         )
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> Upload:
-        """Bytes that do not change."""
+    def of_bytes(cls, data: bytes | memoryview) -> Upload:
+        """Bytes that do not change, or a view of such."""
+        if len(data) <= SLICE and not isinstance(data, bytes):
+            data = bytes(data)
         return cls(lambda: io.BytesIO(data), len(data), in_memory=data)
 
     @classmethod
@@ -102,7 +104,7 @@ class Upload:
 
     def reader(self, progress: Progress) -> bytes | UploadReader:
         """The body for one attempt. Small ones are plain bytes, for they leave in one piece."""
-        if self._in_memory is not None and not self.in_slices:
+        if isinstance(self._in_memory, bytes) and not self.in_slices:
             return self._in_memory
         return UploadReader(self._open, self.size, progress, in_memory=self._in_memory)
 
@@ -137,7 +139,7 @@ class UploadReader:
         size: int,
         progress: Progress,
         *,
-        in_memory: bytes | None = None,
+        in_memory: bytes | memoryview | None = None,
     ) -> None:
         self.memory = None if in_memory is None else memoryview(in_memory)
         self._open = open_source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import importlib.util
 import itertools
@@ -43,11 +44,13 @@ def fresh_blank() -> Callable[[int], bytes]:
     return module.blank
 
 
-@pytest.mark.parametrize("without", [None, "ctypes", "large pages"])
+@pytest.mark.parametrize("without", [None, "ctypes", "the C API", "large pages"])
 def test_bytes_are_made_to_be_filled(monkeypatch, without):
-    """Blank bytes have their length, and are nobody else's, also where Python has no ctypes, or no large pages."""
+    """Blank bytes have their length, and are nobody else's, whatever there is to make them with."""
     if without == "ctypes":
         monkeypatch.setitem(sys.modules, "ctypes", None)
+    elif without == "the C API":
+        monkeypatch.delattr(ctypes, "pythonapi")
     elif without == "large pages":
         monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     blank = fresh_blank()

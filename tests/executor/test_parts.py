@@ -131,6 +131,30 @@ def test_a_source_is_read_again_only_if_it_can_be(name, tmp_path):
 
 
 @scenario
+@pytest.mark.parametrize(
+    ("source", "is_shared"),
+    [
+        (DATA, True),
+        (memoryview(DATA)[:1_000], True),
+        (bytearray(DATA), False),
+        (memoryview(bytearray(DATA)).toreadonly(), False),
+        (memoryview(DATA)[::-1], False),
+    ],
+    ids=["bytes", "view of bytes", "bytearray", "view of a bytearray", "view backwards"],
+)
+async def test_parts_of_bytes_are_no_copies_unless_they_can_change(source, is_shared):
+    """A large `bytes` leaves where it is; of what its owner could change while it is sent, the parts are copies."""
+    expected = bytes(source)
+    parts = await source_of(source)
+    taken = []
+    while part := await parts.take(300):
+        taken.append(part)
+    assert [isinstance(part, memoryview) and part.obj is DATA for part in taken] == [is_shared] * 4
+    if isinstance(source, bytearray):
+        source[:] = bytes(len(source))
+    assert b"".join(taken) == expected
+
+
 async def test_a_file_is_cut_from_its_position():
     """An open file goes from where its owner left it, in parts too, and stays open."""
     file = io.BytesIO(b"skipped" + DATA)
