@@ -74,7 +74,7 @@ class S3Answer(NamedTuple):
 
 
 class Progress(Protocol):
-    """Told whenever a piece of an upload was handed to the connection."""
+    """Told whenever a piece of an upload, one slice or several, was handed to the connection."""
 
     def __call__(self, *, complete: bool) -> None:
         """`complete`: that was the last piece; what follows is waiting for the answer."""

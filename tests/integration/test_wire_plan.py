@@ -42,7 +42,7 @@ def send(rclone_cluster, plans):
         request = plans[name].request(operation, Place(url))
         head = request.signed_head(
             Signer(credentials, "us-east-1"),
-            payload_hash=await payload_hash(body, signed=True),
+            payload_hash=payload_hash(body, signed=True),
             now=time.time(),
         )
         parts = urlsplit(url)
