@@ -8,7 +8,9 @@ import gc
 import importlib.util
 import itertools
 import mmap
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,46 @@ def test_bytes_are_made_to_be_filled(monkeypatch, without):
         assert (made[0] is made[1]) is (size == 0)
 
 
+def wants_large_pages(address: int) -> bool:
+    """Whether the kernel was asked for large pages at that address (`hg` among the flags of smaps)."""
+    is_there = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if span := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            is_there = int(span[1], 16) <= address < int(span[2], 16)
+        elif is_there and line.startswith("VmFlags:"):
+            return "hg" in line.split()
+    raise AssertionError("nobody has memory there")
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(), reason="this kernel has no large pages"
+)
+def test_large_bodies_ask_for_large_pages():
+    """Of a body of several MiB, all but its ends is asked for in pages of 2 MiB."""
+    made = blank(40 * MIB)
+    start = id(made)
+    assert [wants_large_pages(start + at * MIB) for at in range(1, 40)] == [True] * 39
+
+
+def place_of(data: memoryview | bytes) -> int:
+    """Address of the first of these bytes."""
+    if isinstance(data, bytes):
+        found = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+        assert found is not None
+        return found
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))
+
+
+def test_memory_is_not_copied():
+    """What was written becomes `bytes` where it lies, so that a large body is never there twice."""
+    with Memory(5 * MIB) as memory:
+        with memory.room(0, 5 * MIB) as room:
+            room[:] = pattern(5 * MIB)
+            written = place_of(room)
+        value = memory.value()
+    assert place_of(value) == written
+
+
 def test_more_memory_than_there_is_is_an_error():
     """An object that cannot fit raises `MemoryError` before its bytes are read."""
     with pytest.raises(MemoryError):
@@ -68,7 +110,7 @@ def test_more_memory_than_there_is_is_an_error():
 
 @pytest.mark.parametrize("sizes", [(), (1,), (MIB,), (MIB - 1, 2), (700 * KIB, 8 * MIB, 5)])
 def test_memory_becomes_what_was_written(sizes):
-    """The value is the pieces at their places, in whatever order they were written, and no copy of them."""
+    """The value is the pieces at their places, in whatever order they were written."""
     for first in (0, 1):
         pieces = [pattern(first + size)[first:] for size in sizes]
         ends = list(itertools.accumulate(sizes))

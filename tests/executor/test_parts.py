@@ -130,7 +130,6 @@ def test_a_source_is_read_again_only_if_it_can_be(name, tmp_path):
     run(play())
 
 
-@scenario
 @pytest.mark.parametrize(
     ("source", "is_shared"),
     [
@@ -155,6 +154,7 @@ async def test_parts_of_bytes_are_no_copies_unless_they_can_change(source, is_sh
     assert b"".join(taken) == expected
 
 
+@scenario
 async def test_a_file_is_cut_from_its_position():
     """An open file goes from where its owner left it, in parts too, and stays open."""
     file = io.BytesIO(b"skipped" + DATA)

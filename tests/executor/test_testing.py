@@ -323,7 +323,7 @@ async def test_a_closed_client_leaves_no_timer(monkeypatch):
     async with endpoints.client() as fb:
         await fb.put_object("bucket", "key", b"data")
         assert (await fb.get_object("bucket", "key")).body == b"data"
-        # Of which the memory that they arrive in is kept for a moment.
+        # Large ones go other ways.
         large = bytes(5 * 1_024 * 1_024)
         await fb.put_object("bucket", "large", large)
         found = await asyncio.gather(*(fb.get_object("bucket", "large") for _ in range(3)))

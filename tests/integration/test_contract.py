@@ -45,6 +45,10 @@ class Real(SeamContract):
         await pool.close()
 
     @pytest.fixture
+    def tells_every_slice(self, lane):
+        return lane != "fast"
+
+    @pytest.fixture
     def bucket(self):
         return "demo"
 

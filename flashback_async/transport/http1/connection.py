@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from flashback_async.errors import FlashbackError
     from flashback_async.transport.http1.head import Head
     from flashback_async.transport.http1.landing import Landing
-    from flashback_async.transport.s3_call import Progress
     from flashback_async.transport.upload import UploadReader
 
     Waiter = asyncio.Future[Answer | FlashbackError]
@@ -95,7 +94,6 @@ class Connection(asyncio.BufferedProtocol):
         body: bytes | UploadReader | None = None,
         *,
         expects_body: bool = True,
-        progress: Progress | None = None,
     ) -> Answer:
         """Send one request and wait for the head of its answer. Cancelled, it closes the connection.
 
@@ -116,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
             elif isinstance(body, bytes) and len(body) <= SMALL:
                 self._transport.write(head + body)
             else:
-                await self._send(head, body, waiter, progress)
+                await self._send(head, body, waiter)
             outcome = await waiter
         except BaseException:
             self._abandon(waiter)
@@ -144,9 +142,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- sending -------------------------------------------------------------------------------------------
 
-    async def _send(
-        self, head: bytes, body: bytes | UploadReader, waiter: Waiter, progress: Progress | None
-    ) -> None:
+    async def _send(self, head: bytes, body: bytes | UploadReader, waiter: Waiter) -> None:
         """Send head and body, until an answer other than a success makes the rest pointless.
 
         A success that comes before the body is complete does not stand for a part of it: the rest is sent.
@@ -160,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
             count = await self._outlet.pass_on(data)
             return 0 if self._is_over(waiter) else count
 
-        await send_in_slices(body, pass_on, progress)
+        await send_in_slices(body, pass_on)
         self._is_sending = False
         if waiter.done():
             # Who answers early may not read the rest, so no other request can follow it here.

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flashback_async.transport.http1.answer import Answer
-    from flashback_async.transport.s3_call import Progress
     from flashback_async.transport.upload import UploadReader
 
 
@@ -79,7 +78,6 @@ class Connections:
         body: bytes | UploadReader | None = None,
         *,
         expects_body: bool = True,
-        progress: Progress | None = None,
     ) -> Answer:
         """Send one request and wait for the head of its answer.
 
@@ -92,7 +90,6 @@ class Connections:
             body: as long as `head` says. A reader is read from its start, in the middle of which it is left
                 when the answer came early; the caller closes it.
             expects_body: False for HEAD, whose answer has none whatever it announces.
-            progress: told of the slices of a large `body` in memory; a reader tells by itself.
 
         Raises:
             EndpointConnectError: no connection, it broke before the answer, or what came is not one.
@@ -102,12 +99,12 @@ class Connections:
         connection = self._take()
         if connection is not None:
             try:
-                return await connection.exchange(head, body, expects_body=expects_body, progress=progress)
+                return await connection.exchange(head, body, expects_body=expects_body)
             except EndpointConnectError:
                 if not connection.is_silent:
                     raise
         connection = await self._connect()
-        return await connection.exchange(head, body, expects_body=expects_body, progress=progress)
+        return await connection.exchange(head, body, expects_body=expects_body)
 
     def close(self) -> None:
         """Close every connection now, whatever runs on it, for good. Idempotent."""

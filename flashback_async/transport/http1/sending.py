@@ -6,12 +6,13 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from flashback_async.transport.upload import SLICE, UploadReader
+from flashback_async.transport.upload import SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flashback_async.transport.s3_call import Progress
+    from flashback_async.transport.upload import UploadReader
 
 
 # A fast endpoint never blocks us, but others want the loop too, and its answer must be noticed. To give way
@@ -80,16 +81,15 @@ class Outlet:
 
 
 async def send_in_slices(
-    body: bytes | UploadReader,
-    pass_on: Callable[[bytes | memoryview], Awaitable[int]],
-    progress: Progress | None,
+    body: bytes | UploadReader, pass_on: Callable[[bytes | memoryview], Awaitable[int]]
 ) -> None:
-    """Send `body`, until `pass_on` passes on no more of it.
+    """Send `body`, until `pass_on` passes on no more of it. A reader tells how far it got.
 
     Raises:
         FlashbackError: whatever reading `body` raises.
     """
-    if not isinstance(body, UploadReader):
+    progress: Progress | None = None
+    if isinstance(body, bytes):
         memory = memoryview(body)
     elif body.memory is not None:
         memory, progress = body.memory, body.progress

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from flashback_async.transport.http1.connections import Connections
-from flashback_async.transport.upload import SLICE, UploadReader
+from flashback_async.transport.upload import SLICE, Upload, UploadReader
 
 from .origin import GET, OK, TRUST, origin, put, until
 from .wire import Line, rounds
@@ -120,10 +120,8 @@ async def test_sending_a_body_from_memory(is_tls):
     async with origin(stage.serve, is_tls=is_tls) as server:
         pool = server.connections()
         moved = []
-        body = bytes(HUGE)
-        task = asyncio.create_task(
-            pool.send(put(HUGE), body, progress=lambda *, complete: moved.append(complete))
-        )
+        body = Upload.of_bytes(bytes(HUGE)).reader(lambda *, complete: moved.append(complete))
+        task = asyncio.create_task(pool.send(put(HUGE), body))
         before = -1
         while before != len(moved):
             before = len(moved)

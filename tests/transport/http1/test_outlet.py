@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from flashback_async.transport.http1.sending import AT_A_TIME, Outlet, send_in_slices
-from flashback_async.transport.upload import SLICE
+from flashback_async.transport.upload import SLICE, Upload
 
 BODY = bytes(range(256)) * (3 * AT_A_TIME // 256) + b"end"
 
@@ -36,7 +36,7 @@ async def sent(kernel: Kernel, body: bytes) -> list[tuple[int, bool]]:
     def progress(*, complete: bool) -> None:
         told.append((len(kernel.writes), complete))
 
-    await send_in_slices(body, kernel.outlet.pass_on, progress)
+    await send_in_slices(Upload.of_bytes(body).reader(progress), kernel.outlet.pass_on)
     assert b"".join(kernel.writes) == body
     assert max(map(len, kernel.writes)) == SLICE
     return told
@@ -81,6 +81,7 @@ async def test_nothing_more_is_sent_once_it_is_pointless(passed):
         calls.append(len(data))
         return SLICE if len(calls) <= passed else 0
 
-    await send_in_slices(BODY, pass_on, lambda *, complete: told.append(complete))
+    body = Upload.of_bytes(BODY).reader(lambda *, complete: told.append(complete))
+    await send_in_slices(body, pass_on)
     assert calls == [len(BODY) - count * SLICE for count in range(passed + 1)]
     assert told == [False] * passed
