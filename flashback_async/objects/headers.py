@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 TAGS_LIMIT: Final = 10
 TAG_KEY_LIMIT: Final = 128
 TAG_VALUE_LIMIT: Final = 256
+_COMMON: Final[Mapping[str, str]] = {
+    "content_type": "ContentType",
+    "cache_control": "CacheControl",
+    "content_encoding": "ContentEncoding",
+    "content_disposition": "ContentDisposition",
+    "storage_class": "StorageClass",
+}
+_NONE: Final = (None,) * len(_COMMON)
 _RARE: Final[Mapping[str, str]] = {
     "content_language": "ContentLanguage",
     "expires": "Expires",
@@ -56,15 +64,11 @@ def stored_headers(
         ConfigurationError: a value that no header can carry.
     """
     parameters: dict[str, object] = {}
-    for what, name, value in (
-        ("content_type", "ContentType", content_type),
-        ("cache_control", "CacheControl", cache_control),
-        ("content_encoding", "ContentEncoding", content_encoding),
-        ("content_disposition", "ContentDisposition", content_disposition),
-        ("storage_class", "StorageClass", storage_class),
-    ):
-        if value is not None:
-            parameters[name] = checked_header(value, what=what)
+    given = (content_type, cache_control, content_encoding, content_disposition, storage_class)
+    if given != _NONE:  # Most writes say nothing.
+        for (what, name), value in zip(_COMMON.items(), given, strict=True):
+            if value is not None:
+                parameters[name] = checked_header(value, what=what)
     if metadata is not None:
         parameters["Metadata"] = checked_metadata(metadata)
     if tagging is not None:

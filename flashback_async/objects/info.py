@@ -52,10 +52,12 @@ def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: in
     else:
         _metadata(info, {})
         _checksum(info, None)
-    # Most answers have none of these.
-    has_rare = not _RARE.isdisjoint(fields)
-    for put, name in zip(_rare, _IN_ORDER, strict=True):
-        put(info, text(fields, name) if has_rare else None)
+    if _RARE.isdisjoint(fields):  # As in most answers.
+        for put in _rare:
+            put(info, None)
+    else:
+        for put, name in zip(_rare, _IN_ORDER, strict=True):
+            put(info, text(fields, name))
     return info
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from flashback_async.objects.conditions import ANY, ReadConditions
-from flashback_async.routing import OperationKind
+from flashback_async.routing.endpoint import READ
 from flashback_async.transport.operation import Operation
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ReadRequest:
         """The one that tells the size."""
         version = self.conditions.version_id
         parameters = {} if version is None else {"VersionId": version}
-        return Operation("HeadObject", OperationKind.READ, self.bucket, self.key, parameters)
+        return Operation("HeadObject", READ, self.bucket, self.key, parameters)
 
     def _further(self, asked: ByteRange | None, identity: Identity, rule: IdentityRule) -> Operation:
         conditions = self.conditions
@@ -63,6 +63,4 @@ class ReadRequest:
     def _get(self, asked: ByteRange | None, conditions: dict[str, object]) -> Operation:
         parameters = conditions if asked is None else {**conditions, "Range": asked.header()}
         size = asked.stop - asked.start if asked is not None and asked.stop is not None else None
-        return Operation(
-            "GetObject", OperationKind.READ, self.bucket, self.key, parameters, streamed=True, size=size
-        )
+        return Operation("GetObject", READ, self.bucket, self.key, parameters, streamed=True, size=size)

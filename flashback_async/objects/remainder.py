@@ -11,7 +11,7 @@ from flashback_async.errors import (
     OperationError,
 )
 from flashback_async.objects.names import ByteRange
-from flashback_async.routing import Outcome
+from flashback_async.routing.outcome import CALLER_FAULT, CANCELLED, SUCCESS
 from flashback_async.transport.body import CONFIRMED
 from flashback_async.transport.outcomes import outcome_of
 
@@ -78,9 +78,9 @@ class Remainder:
             IntegrityError: it begins too late.
         """
         if not self.left:
-            self.body.end(Outcome.SUCCESS)
+            self.body.end(SUCCESS)
         elif self._skip < 0:
-            self.body.end(Outcome.CALLER_FAULT)
+            self.body.end(CALLER_FAULT)
             raise self._answers.told(
                 IntegrityError(f"asked for {self._wanted}, {self.body.endpoint_id} sent {self._first}")
             )
@@ -88,7 +88,7 @@ class Remainder:
     def release(self) -> None:
         """Free the connection now: what was not read is not wanted. Idempotent."""
         self._closed = True
-        self.body.end(Outcome.CANCELLED)
+        self.body.end(CANCELLED)
 
     def at_hand(self) -> bytes | None:
         """The next bytes if they are here; None: `read_some` waits for them. Raises as that does."""
@@ -160,7 +160,7 @@ class Remainder:
         if isinstance(error, OperationError):
             await self._resume(body, error)
         else:
-            body.end(Outcome.CANCELLED)
+            body.end(CANCELLED)
             raise self._answers.told(DeadlineExceededError(f"{self.left} bytes were still to come")) from None
 
     def _count(self, data: bytes | memoryview) -> None:
@@ -176,7 +176,7 @@ class Remainder:
     def _complete(self, last: bytes | memoryview) -> None:
         """Nothing is missing: let go, and compare."""
         # Longer than asked for: the rest is not worth a connection.
-        self.body.end(Outcome.SUCCESS)
+        self.body.end(SUCCESS)
         # Held against nobody: what was damaged in the store is damaged at every node, and the readers of one
         # such object would close them all.
         if self.check is not None and (wrong := self.check.error()) is not None:

@@ -120,14 +120,17 @@ class Runner:
     ) -> Answered:
         """Run an operation whose answer is read whole."""
         journey = self.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=False)
-        # Not `running`, which costs three times as much, and this is the way of every request.
-        place = self._place_now() or await self._place_in_time(operation, journey.deadline)
+        # Not `running`, which costs five times as much, and this is the way of every request.
+        self.check_open()
+        if not self._slots.take_now():
+            await self._slot_in_time(operation, journey.deadline)
+        self._enter()
         try:
             answered = await self.executor.call(operation, journey)
         except BaseException as error:
-            place.leave(error)
+            self._leave(error)
             raise
-        place.leave()
+        self._leave(None)
         return answered
 
     async def presign(self, operation: Operation, *, endpoint: Endpoint | str | None, expires: int) -> str:
@@ -158,7 +161,11 @@ class Runner:
             ClientClosedError: the client is closed.
             DeadlineExceededError: no place became free in time.
         """
-        return self._place_now() or await self._place_in_time(operation, deadline)
+        self.check_open()
+        if not self._slots.take_now():
+            await self._slot_in_time(operation, deadline)
+        self._enter()
+        return Place(self._leave)
 
     def check_open(self) -> None:
         """Raise ClientClosedError once the client is closed."""
@@ -176,12 +183,7 @@ class Runner:
                 # Their connections are about to be closed; they learn it as an error of their own.
                 return
 
-    def _place_now(self) -> Place | None:
-        """One that is free, as nearly always."""
-        self.check_open()
-        return self._taken() if self._slots.take_now() else None
-
-    async def _place_in_time(self, operation: Operation, deadline: Deadline) -> Place:
+    async def _slot_in_time(self, operation: Operation, deadline: Deadline) -> None:
         try:
             async with asyncio.timeout_at(deadline.at):
                 await self._slots.take()
@@ -196,12 +198,10 @@ class Runner:
         if self._closed:
             self._slots.give_back()
             self.check_open()
-        return self._taken()
 
-    def _taken(self) -> Place:
+    def _enter(self) -> None:
         self.monitor.in_flight += 1
         self._idle.clear()
-        return Place(self._leave)
 
     def _leave(self, error: BaseException | None) -> None:
         monitor = self.monitor

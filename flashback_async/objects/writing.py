@@ -17,7 +17,7 @@ from flashback_async.objects.multipart import Asked, MultipartUpload, may_start_
 from flashback_async.objects.parts import source_of
 from flashback_async.objects.shielding import finished
 from flashback_async.objects.task_group import task_group
-from flashback_async.routing import Endpoint, OperationKind
+from flashback_async.routing.endpoint import WRITE
 from flashback_async.transport.operation import Operation
 from flashback_async.transport.upload import Upload
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flashback_async.objects.completion import Written
     from flashback_async.objects.parts import Part, PartSource, PutSource
     from flashback_async.objects.runner import Runner
+    from flashback_async.routing import Endpoint
 
 
 async def write_object(
@@ -89,9 +90,7 @@ async def write_object(
             if upload is not None:
                 sent = {**sent, **found.for_the_store()}
         if upload is not None:
-            operation = Operation(
-                "PutObject", OperationKind.WRITE, bucket, key, sent, upload=upload, size=upload.size
-            )
+            operation = Operation("PutObject", WRITE, bucket, key, sent, upload=upload, size=upload.size)
             if is_marked:
                 answered = await written(runner, operation, timeout=timeout, endpoint=endpoint)
             else:
@@ -103,7 +102,7 @@ async def write_object(
             journey = runner.journey(timeout=timeout, endpoint=endpoint, retry=retry, streamed=True)
             assert source is not None, "what is no single request has a source"
             asked = Asked(bucket, key, sent, journey.deadline, journey.pin, retry)
-            operation = Operation("CreateMultipartUpload", OperationKind.WRITE, bucket, key)
+            operation = Operation("CreateMultipartUpload", WRITE, bucket, key)
             async with runner.running(operation, journey.deadline):
                 whole = await _in_parts(runner, asked, source, limits, Advance(progress))
             size, fields = whole.size, {"ETag": whole.etag, "VersionId": whole.version_id}

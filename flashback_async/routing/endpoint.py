@@ -24,6 +24,7 @@ class OperationKind(Enum):
 
 # For what runs with every request; see `outcome`.
 READ: Final = OperationKind.READ
+WRITE: Final = OperationKind.WRITE
 
 
 class EndpointStatus(Enum):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from flashback_async.config import Credentials
 from flashback_async.errors import ClientClosedError, ConfigurationError
-from flashback_async.routing import OperationKind
+from flashback_async.routing.endpoint import WRITE
 from flashback_async.transport.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
     from flashback_async.config import FlashbackSettings
     from flashback_async.errors import ServiceError
+    from flashback_async.routing import OperationKind
 
 logger = logging.getLogger("flashback_async.pool")
-
-# Every lease asks; in Python 3.11 the way through the class costs ten times as much.
-_WRITE: Final = OperationKind.WRITE
 
 # What stores answer when they mean the key, and not what it may do; rclone spells the first one differently.
 KEY_CODES: Final = frozenset({
@@ -97,12 +95,12 @@ class KeyRing:
         Raises:
             ConfigurationError: there is none.
         """
-        await self.of(OperationKind.WRITE)
+        await self.of(WRITE)
 
     def at_hand(self, kind: OperationKind) -> Credentials | None:
         """The key for that kind of operation; None: wait for it with `of`."""
         if self._fixed is not None:
-            return self._fixed[kind is _WRITE]
+            return self._fixed[kind is WRITE]
         now = self._clock()
         if now >= self._renew_at:
             if now >= self._ends_at:

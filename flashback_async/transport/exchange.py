@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from flashback_async.errors import DeadlineExceededError, OperationError, ServiceError
-from flashback_async.routing import Outcome
+from flashback_async.routing.outcome import CANCELLED, SUCCESS, THROTTLED
 from flashback_async.transport.loop_lag import timeout_error
 from flashback_async.transport.outcomes import outcome_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flashback_async.config import FlashbackSettings
-    from flashback_async.routing import Attempt, Router
+    from flashback_async.routing import Attempt, Outcome, Router
     from flashback_async.transport.alarm import AlarmClock
     from flashback_async.transport.loop_lag import LoopLag
     from flashback_async.transport.monitor import Monitor
@@ -111,7 +111,7 @@ class Exchange:
         means, journey = self._means, self.journey
         journey.sent += 1
         means.monitor.attempts += 1
-        outcome, first_byte, retry_after = Outcome.CANCELLED, None, None
+        outcome, first_byte, retry_after = CANCELLED, None, None
         lease: Lease | None = None
         try:
             lease = means.leases.lease_now(self.attempt.endpoint, self.operation.kind)
@@ -129,7 +129,7 @@ class Exchange:
                         raise
             self.lease = lease
             self.is_answered = True
-            outcome = Outcome.THROTTLED if self.answer.is_throttled else Outcome.SUCCESS
+            outcome = THROTTLED if self.answer.is_throttled else SUCCESS
         except OperationError as error:
             outcome, retry_after = outcome_of(error), error.retry_after
             journey.note(error, self.attempt.endpoint.id, means.clock() - self.attempt.started)
@@ -145,12 +145,12 @@ class Exchange:
         self.lease.release()
         if self.answer.body is not None:
             self.answer.body.close()
-            self._means.router.finish(self.attempt, Outcome.CANCELLED, now=self._means.clock())
+            self._means.router.finish(self.attempt, CANCELLED, now=self._means.clock())
 
     def abandon(self) -> None:
         """Settle what was never run: a task may be cancelled before its first step. Idempotent."""
         if not self._settled:
-            self._settle(Outcome.CANCELLED, None, None)
+            self._settle(CANCELLED, None, None)
 
     def _settle(self, outcome: Outcome, first_byte: float | None, retry_after: float | None) -> None:
         now = self._means.clock()

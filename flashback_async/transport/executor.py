@@ -10,7 +10,8 @@ everything back on its way.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
     DeadlineExceededError,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from flashback_async.transport.s3_call import Leases
 
 
-class Answered(NamedTuple):
-    """A successful answer that was read whole."""
+@dataclass(slots=True)
+class Answered:
+    """A successful answer that was read whole. Not to be changed."""
 
     fields: Mapping[str, object]
     status: int

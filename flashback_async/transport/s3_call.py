@@ -7,7 +7,8 @@ that they stand for, and leaves timers to its caller.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import ssl
@@ -57,8 +58,9 @@ class RawBody(Protocol):
         """Give the connection back: to the pool after the end, else closed. Idempotent, does not wait."""
 
 
-class S3Answer(NamedTuple):
-    """A successful answer.
+@dataclass(slots=True)
+class S3Answer:
+    """A successful answer. Not to be changed.
 
     Attributes:
         fields: what the operation returns, in boto's names, without the body.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -45,8 +46,9 @@ _UNSIGNED: Final = (("accept-encoding", "identity"),)
 _UNSIGNED_EMPTY: Final = (*_UNSIGNED, ("content-length", "0"))
 
 
-class WireRequest(NamedTuple):
-    """A request before it is signed; names of headers in small letters.
+@dataclass(slots=True)
+class WireRequest:
+    """A request before it is signed; names of headers in small letters. Not to be changed.
 
     Attributes:
         method: in capitals.
@@ -78,7 +80,7 @@ class WireRequest(NamedTuple):
         Raises:
             ConfigurationError: a parameter holds what cannot be sent, such as a line break.
         """
-        method, host, path, query, headers, unsigned = self
+        method, host, path, query, headers = self.method, self.host, self.path, self.query, self.headers
         try:
             signed = signer.headers(
                 method, host, path, query, headers=headers, payload_hash=payload_hash, now=now
@@ -86,7 +88,7 @@ class WireRequest(NamedTuple):
         except UnicodeEncodeError:
             signed = []  # refused below, by name
         target = f"{path}?{query}" if query else path
-        return request_head(method, target, host, [*headers, *signed, *unsigned, *also])
+        return request_head(method, target, host, [*headers, *signed, *self.unsigned, *also])
 
 
 class WirePlan:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hmac
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,7 +39,8 @@ _INNER: Final = bytes(value ^ 0x36 for value in range(256))
 _OUTER: Final = bytes(value ^ 0x5C for value in range(256))
 
 
-class _Day(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Day:
     """What all signatures of one day share.
 
     `inner` and `outer` are the two hashes of an HMAC that have taken the derived key, and are copied for each
@@ -51,7 +53,8 @@ class _Day(NamedTuple):
     scope: str
 
 
-class _Moment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Moment:
     """What all signatures of one second share. Swapped whole, so that threads may share a signer."""
 
     second: int
@@ -159,10 +162,11 @@ class Signer:
 
 def _trimmed(value: str) -> str:
     """Blanks at the ends do not count, and several count as one."""
-    return " ".join(value.split())
+    return value if value.isalnum() else " ".join(value.split())
 
 
-class _Form(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Form:
     """What requests with headers of the same names share, which takes longer to find than to fill in.
 
     Attributes:
