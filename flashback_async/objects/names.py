@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flashback_async.errors import ConfigurationError
 
@@ -108,3 +108,6 @@ class ByteRange(NamedTuple):
         if self.start < 0:
             return f"bytes={self.start}"
         return f"bytes={self.start}-" if self.stop is None else f"bytes={self.start}-{self.stop - 1}"
+
+
+EVERYTHING: Final = ByteRange()

@@ -7,7 +7,8 @@ it says of itself: `Content-Range` if it has one, else its status and its length
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flashback_async.objects.info import text
 
@@ -20,8 +21,12 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PARTIAL = 206
 
 
-class Position(NamedTuple):
-    """What part of which object an answer carries. `total` is None where the answer does not tell."""
+@dataclass(slots=True)
+class Position:
+    """What part of which object an answer carries. `total` is None where the answer does not tell.
+
+    Not to be changed.
+    """
 
     start: int
     length: int

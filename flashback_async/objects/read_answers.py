@@ -5,7 +5,8 @@ Gateways may ignore `Range` or `If-Match` (rclone does), so every answer says fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flashback_async.errors import IntegrityError, ObjectChangedError, OperationError, ServiceError
 from flashback_async.objects.identity import CHANGED_STATUS, gone_or_replaced, identity_of
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from flashback_async.transport.operation import Journey, Operation
 
 
-class ReadAnswer(NamedTuple):
-    """An answer that may be read. Whoever has it ends its body."""
+@dataclass(slots=True)
+class ReadAnswer:
+    """An answer that may be read. Whoever has it ends its body. Not to be changed."""
 
     body: LeasedBody
     position: Position
@@ -42,6 +44,14 @@ class ReadAnswers:
         journey: what it has been through.
         attempts: for asking a node about the size.
     """
+
+    __slots__ = (
+        "_attempts",
+        "_endpoint",
+        "_journey",
+        "_request",
+        "_runner",
+    )
 
     def __init__(self, runner: Runner, request: ReadRequest, journey: Journey, *, attempts: int) -> None:
         self._runner = runner
@@ -67,7 +77,7 @@ class ReadAnswers:
     async def go_on(self, operation: Operation, rest: ByteRange, identity: Identity) -> ReadAnswer:
         """An answer with the bytes in `rest` of that version. Raises what `first` raises."""
         answer = await self._open(operation, rest, identity, rest.start)
-        body, position, _ = answer
+        body, position = answer.body, answer.position
         if position.start > rest.start or position.stop < (rest.stop or 0):
             body.end(Outcome.CALLER_FAULT)
             raise self._changed(f"{body.endpoint_id} has bytes {position} instead of {rest}", rest.start)

@@ -17,7 +17,7 @@ from flashback_async.errors import (
 from flashback_async.objects.checksums import Check
 from flashback_async.objects.info import object_info
 from flashback_async.objects.memory import Memory
-from flashback_async.objects.names import ByteRange
+from flashback_async.objects.names import EVERYTHING, ByteRange
 from flashback_async.objects.read_answers import ReadAnswers
 from flashback_async.objects.read_request import Pinned
 from flashback_async.objects.remainder import Remainder
@@ -55,6 +55,29 @@ class ObjectStream:
         identity: what tells the version that is read from others.
         checksum: what the whole object should have, None where nothing tells, or it cannot be computed here.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_admit",
+        "_answers",
+        "_before",
+        "_is_open",
+        "_journey",
+        "_pin",
+        "_place",
+        "_request",
+        "_rest",
+        "_retry",
+        "_runner",
+        "_streamed",
+        "_timeout",
+        "_verifies",
+        "checksum",
+        "identity",
+        "info",
+        "length",
+        "start",
+    )
 
     info: ObjectInfo
     identity: Identity
@@ -239,7 +262,7 @@ class ObjectStream:
 
     def _begin(self, answer: ReadAnswer) -> None:
         request = self._request
-        wanted = request.range or ByteRange()
+        wanted = request.range or EVERYTHING
         rest = self._rest = Remainder(
             self._runner, self._answers, self._journey, answer, wanted, retry=self._retry
         )

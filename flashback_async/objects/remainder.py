@@ -46,6 +46,24 @@ class Remainder:
         check: what they are compared with, None: with nothing.
     """
 
+    __slots__ = (
+        "_answers",
+        "_closed",
+        "_first",
+        "_fresh",
+        "_identity",
+        "_journey",
+        "_retry",
+        "_runner",
+        "_skip",
+        "_stop",
+        "_wanted",
+        "body",
+        "check",
+        "left",
+        "start",
+    )
+
     def __init__(  # private to reading
         self,
         runner: Runner,
@@ -56,7 +74,7 @@ class Remainder:
         *,
         retry: bool,
     ) -> None:
-        self.body, position, self._identity = answer
+        self.body, position, self._identity = answer.body, answer.position, answer.identity
         self.check: Check | None = None
         self._runner = runner
         self._answers = answers
@@ -202,6 +220,7 @@ class Remainder:
         operation = self._answers.further(rest, self._identity)
         journey.note(error, body.endpoint_id, body.elapsed)
         await executor.recover(operation, journey, error)
-        self.body, position, _ = await self._answers.go_on(operation, rest, self._identity)
-        self._skip = offset - position.start
+        answer = await self._answers.go_on(operation, rest, self._identity)
+        self.body = answer.body
+        self._skip = offset - answer.position.start
         self._runner.monitor.resumed += 1

@@ -33,6 +33,23 @@ class LeasedBody:
         received: bytes read so far.
     """
 
+    __slots__ = (
+        "_alarms",
+        "_attempt",
+        "_clock",
+        "_ended",
+        "_lag",
+        "_lease",
+        "_raw",
+        "_router",
+        "_stall_timeout",
+        "_started",
+        "fields",
+        "length",
+        "received",
+        "status",
+    )
+
     def __init__(
         self,
         raw: RawBody,

@@ -89,6 +89,19 @@ class Exchange:
         is_superseded: another attempt of the operation won, so that this one is cancelled for being late.
     """
 
+    __slots__ = (
+        "_means",
+        "_sent",
+        "_settled",
+        "answer",
+        "attempt",
+        "is_answered",
+        "is_superseded",
+        "journey",
+        "lease",
+        "operation",
+    )
+
     lease: Lease
     answer: S3Answer
 

@@ -102,7 +102,7 @@ class AnswerPlan:
                 if (member := members.get(name)) is not None:
                     convert = member[1]
                     fields[member[0]] = value if convert is None else convert(value)
-                elif prefix and name.startswith(prefix):
+                elif prefix and prefix in name and name.startswith(prefix):
                     mapped[name[len(prefix) :]] = value
         except (ValueError, OverflowError, RuntimeError) as error:
             raise EndpointServerError(f"the answer is not S3's: {error!s:.80}", status=status) from error

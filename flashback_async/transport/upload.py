@@ -34,6 +34,8 @@ class Upload:
         is_replayable: whether it can be sent again after a failed attempt.
     """
 
+    __slots__ = ("_in_memory", "_open", "is_replayable", "size")
+
     def __init__(
         self, open_source: Callable[[], BinaryIO], size: int, *, in_memory: bytes | memoryview | None = None
     ) -> None:
