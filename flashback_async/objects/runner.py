@@ -200,8 +200,9 @@ class Runner:
             self.check_open()
 
     def _enter(self) -> None:
+        if not self.monitor.in_flight:
+            self._idle.clear()
         self.monitor.in_flight += 1
-        self._idle.clear()
 
     def _leave(self, error: BaseException | None) -> None:
         monitor = self.monitor

@@ -17,7 +17,7 @@ from flashback_async.transport.s3_model import streamed_output
 from flashback_async.transport.s3_timestamps import parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from botocore.exceptions import ClientError
@@ -68,12 +68,12 @@ class AnswerPlan:
         )
         return cls(model, from_code) if covered else None
 
-    def fields(self, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> dict[str, Any]:
+    def fields(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> dict[str, Any]:
         """What boto returns for this answer, without the member that is a stream.
 
         Args:
             status: below 300.
-            headers: lower-case names and values, as they came.
+            headers: values by lower-case names.
             body: of an operation that streams none; empty, unless something is odd.
 
         Raises:
@@ -82,7 +82,7 @@ class AnswerPlan:
         """
         told = dict(headers)
         if body and not self.streams_body and self._model.output_shape is not None:
-            self._check(status, told.items(), body)
+            self._check(status, told, body)
         metadata: dict[str, Any] = {}
         if "x-amzn-requestid" in told:
             metadata["RequestId"] = told["x-amzn-requestid"]
@@ -110,12 +110,12 @@ class AnswerPlan:
             self._add_expires(fields, told)
         return fields
 
-    def error(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> ClientError:
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> ClientError:
         """What boto raises for an answer with a status of 300 or more.
 
         Args:
             status: HTTP status.
-            headers: lower-case names and values, as they came.
+            headers: values by lower-case names.
             body: the whole body; HTML and nothing at all are understood as well.
         """
         told = dict(headers)
@@ -140,7 +140,7 @@ class AnswerPlan:
         parsed.setdefault("ResponseMetadata", {})["RetryAttempts"] = 0
         return self._from_code(code)(parsed, self._model.name)
 
-    def _check(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """S3 may find out that it failed after it said 200, and what it sends then may break off."""
         parser = XMLParser(encoding="utf-8")  # noqa: S314  # as botocore reads every answer
         try:

@@ -186,7 +186,7 @@ class FastClient(S3Client):
         status = answer.status
         if status >= _REFUSED:
             if status in REDIRECTS:
-                raise redirected(status, dict(answer.headers).get("location"))
+                raise redirected(status, answer.headers.get("location"))
             raise plan.answer.error(status, answer.headers, await _beginning(answer))
         body = await answer.read_all(_MOST)
         return S3Answer(plan.answer.fields(status, answer.headers, body), status)

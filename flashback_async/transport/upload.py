@@ -32,9 +32,10 @@ class Upload:
     Attributes:
         size: bytes.
         is_replayable: whether it can be sent again after a failed attempt.
+        in_slices: whether it leaves in several pieces, each of which is progress.
     """
 
-    __slots__ = ("_in_memory", "_open", "is_replayable", "size")
+    __slots__ = ("_in_memory", "_open", "in_slices", "is_replayable", "size")
 
     def __init__(
         self, open_source: Callable[[], BinaryIO], size: int, *, in_memory: bytes | memoryview | None = None
@@ -43,6 +44,7 @@ class Upload:
         self._in_memory = in_memory
         self.size = size
         self.is_replayable = True
+        self.in_slices = in_memory is None or len(in_memory) > SLICE
 
     @classmethod
     async def of(cls, source: Source) -> Upload:
@@ -98,11 +100,6 @@ class Upload:
     def open(self) -> BinaryIO:
         """The source, at its start; the caller closes it, which leaves a file of somebody else's open."""
         return self._open()
-
-    @property
-    def in_slices(self) -> bool:
-        """Whether it leaves in several pieces, each of which is progress."""
-        return self._in_memory is None or len(self._in_memory) > SLICE
 
     def reader(self, progress: Progress) -> bytes | UploadReader:
         """The body for one attempt. Small ones are plain bytes, for they leave in one piece."""

@@ -75,11 +75,11 @@ def test_any_head_is_read_as_boto_reads_it(head, status):
         if dict(headers).get("expires") == "":
             return  # boto breaks over a header that says nothing; it is passed over here
         with pytest.raises(EndpointServerError, match="the answer is not S3's"):
-            plans()[name].answer.fields(status, headers)
+            plans()[name].answer.fields(status, dict(headers))
         return
     expected.pop(streamed_output(told), None)
 
-    fields = plans()[name].answer.fields(status, headers)
+    fields = plans()[name].answer.fields(status, dict(headers))
 
     assert fields == expected
     assert {name: type(value) for name, value in fields.items()} == {
@@ -95,7 +95,7 @@ def test_a_typical_answer_has_botos_names_and_types():
         ("x-amz-tagging-count", "2"), ("expires", "never"),
     ]  # fmt: skip
 
-    fields = plans()["GetObject"].answer.fields(200, headers)
+    fields = plans()["GetObject"].answer.fields(200, dict(headers))
 
     assert fields == {
         "LastModified": datetime(2026, 11, 26, 20, tzinfo=UTC),
@@ -165,9 +165,7 @@ def test_any_error_is_botos(name, status, body, headers, expires):
     expected = raised(name, Canned(status, list(headers.items()), body))
     from_code = client(URL, "path", token=None, signed=False).exceptions.from_code
 
-    told = WirePlan.of(model().operation_model(name), from_code).answer.error(
-        status, list(headers.items()), body
-    )
+    told = WirePlan.of(model().operation_model(name), from_code).answer.error(status, headers, body)
 
     assert type(told) is type(expected)
     assert told.response == expected.response
@@ -183,7 +181,7 @@ def test_an_error_to_a_head_is_its_status(name, status, expires):
     """HEAD has no body to tell a code: boto's code is the status, and so is ours, whatever else is told."""
     headers = [("x-amz-request-id", "r"), *expires]
 
-    told = plans()[name].answer.error(status, headers, b"")
+    told = plans()[name].answer.error(status, dict(headers), b"")
 
     assert told.response["Error"]["Code"] == str(status)
     assert told.response == raised(name, Canned(status, headers)).response
@@ -195,7 +193,7 @@ def test_an_error_inside_a_200_is_one(body):
     expected = raised("PutObject", Canned(200, [], body))
 
     with pytest.raises(ClientError) as caught:
-        plans()["PutObject"].answer.fields(200, [], body)
+        plans()["PutObject"].answer.fields(200, {}, body)
 
     assert caught.value.response == expected.response
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
@@ -205,7 +203,7 @@ def test_a_document_that_is_no_error_changes_nothing():
     """An answer whose body says more than anybody asked is read from its head, as by boto."""
     canned = Canned(200, [("etag", '"e"')], b"<Fine/>")
 
-    assert plans()["PutObject"].answer.fields(200, canned.headers, canned.body) == call(
+    assert plans()["PutObject"].answer.fields(200, dict(canned.headers), canned.body) == call(
         "PutObject", parameters("PutObject"), canned
     )
 
@@ -216,4 +214,4 @@ def test_a_body_that_is_no_document_is_not_s3s():
         call("DeleteObject", parameters("DeleteObject"), Canned(204, [], b"gone"))
 
     with pytest.raises(EndpointServerError, match="the answer is not S3's"):
-        plans()["DeleteObject"].answer.fields(204, [], b"gone")
+        plans()["DeleteObject"].answer.fields(204, {}, b"gone")

@@ -53,7 +53,7 @@ class Answer:
 
     Attributes:
         status: HTTP status, 200 to 599.
-        headers: names in lower case, values as latin-1, in their order.
+        headers: values, as latin-1, by names in lower case; the last one where a name came several times.
         length: what Content-Length announced, for HEAD too; None where it did not.
         into: the reader's memory, for the connection to fill next; None while nobody waits with some.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from flashback_async.transport.http1.failures import MalformedAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Gateways send a dozen headers; S3 allows 2 KiB of user metadata, doubled by its encoding.
 MAX_HEAD: Final = 64 * 1_024
@@ -20,7 +23,6 @@ _OTHER_LINES: Final = 2
 _KEPT_NAMES: Final = 1_024
 _KEPT_LENGTH: Final = 64
 _BODILESS: Final = frozenset({204, 304})
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _SWITCHING_PROTOCOLS: Final = 101
 # Of a Content-Length: what fits into 63 bits.
 _MAX_DIGITS: Final = 18
@@ -44,12 +46,13 @@ class Head:
 
     Attributes:
         status: 100 to 599.
-        headers: names in lower case, in the order in which they came.
+        headers: values by names in lower case; the last one where a name came several times.
         length: what Content-Length announced.
         is_chunked: whether the body comes in chunks.
         is_persistent: whether the connection may be used again.
         is_parsed: whether the empty line was there.
         is_complete: whether the message has ended, in the parser's eyes; means something for chunks only.
+        lines: names in lower case and values, in the order in which they came.
         pieces: of a chunked body, for `Chunks` to fetch.
     """
 
@@ -60,13 +63,15 @@ class Head:
         "is_parsed",
         "is_persistent",
         "length",
+        "lines",
         "pieces",
         "status",
     )
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: list[tuple[str, str]] = []
+        self.headers: dict[str, str] = {}
+        self.lines: list[tuple[str, str]] = []
         self.length: int | None = None
         self.is_chunked = False
         self.is_persistent = False
@@ -87,7 +92,7 @@ class Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools: a header, or a trailer, of which we know none worth keeping."""
         if not self.is_parsed:
-            self.headers.append((_NAMES[name], value.decode("latin-1").rstrip(" \t")))
+            self.lines.append((_NAMES[name], value.decode("latin-1").rstrip(" \t")))
 
     def on_headers_complete(self) -> None:
         """httptools: the empty line."""
@@ -132,32 +137,37 @@ def parse_head(raw: bytes) -> tuple[Head, httptools.HttpResponseParser]:
     if not head.is_parsed or not 100 <= status <= 599 or status == _SWITCHING_PROTOCOLS:  # noqa: PLR2004  # HTTP's range
         raise MalformedAnswerError(f"the answer's head is malformed: status {status}")
     # Every line is a header: where httptools accepts a folded one, it joins two lines.
-    if len(breaks) != 2 * (len(head.headers) + _OTHER_LINES):
+    if len(breaks) != 2 * (len(head.lines) + _OTHER_LINES):
         raise MalformedAnswerError("the answer folds a header over two lines")
-    if len(head.headers) > MAX_HEADERS:
-        raise MalformedAnswerError(f"the answer has {len(head.headers)} headers, more than {MAX_HEADERS}")
-    _frame(head, is_current=raw.startswith(b"HTTP/1.1"))
+    if len(head.lines) > MAX_HEADERS:
+        raise MalformedAnswerError(f"the answer has {len(head.lines)} headers, more than {MAX_HEADERS}")
+    told = head.headers = dict(head.lines)
+    framing = told if len(told) == len(head.lines) else _joined(head.lines)
+    _frame(head, framing, is_current=raw.startswith(b"HTTP/1.1"))
     return head, parser
 
 
-def _frame(head: Head, *, is_current: bool) -> None:
+def _joined(lines: list[tuple[str, str]]) -> dict[str, str]:
+    """Values by names; those of a name that came several times are joined, as RFC 9110 5.3 reads them."""
+    told: dict[str, str] = {}
+    for name, value in lines:
+        told[name] = f"{told[name]}, {value}" if name in told else value
+    return told
+
+
+def _frame(head: Head, told: Mapping[str, str], *, is_current: bool) -> None:
     """How the body ends, and whether the connection outlives it: that of HTTP/1.0 does not.
 
     httptools has refused a length that is repeated, or stands beside an encoding.
     """
-    head.is_persistent = is_current
-    for name, value in head.headers:
-        if name not in _FRAMING:
-            continue
-        if name == "connection":
-            if "close" in value.lower():
-                head.is_persistent = False
-        elif name == "content-length":
-            # Of latin-1, only 0 to 9 are decimals to Python.
-            if not value.isdecimal() or len(value) > _MAX_DIGITS:
-                raise MalformedAnswerError("the answer's Content-Length makes no sense")
-            head.length = int(value)
-        elif head.is_chunked or value.lower() != "chunked" or not is_current:
+    head.is_persistent = is_current and "close" not in told.get("connection", "").lower()
+    length, encoding = told.get("content-length"), told.get("transfer-encoding")
+    if length is not None:
+        # Of latin-1, only 0 to 9 are decimals to Python.
+        if not length.isdecimal() or len(length) > _MAX_DIGITS:
+            raise MalformedAnswerError("the answer's Content-Length makes no sense")
+        head.length = int(length)
+    if encoding is not None:
+        if encoding.lower() != "chunked" or not is_current:
             raise MalformedAnswerError("the answer's Transfer-Encoding is not understood")
-        else:
-            head.is_chunked = True
+        head.is_chunked = True

@@ -100,7 +100,7 @@ def test_every_valid_answer_is_read_as_it_was_meant(run, data):
 
 
 def wire_ends_itself(headers):
-    return any(name in {"content-length", "transfer-encoding"} for name, _ in headers)
+    return not headers.keys().isdisjoint({"content-length", "transfer-encoding"})
 
 
 @given(st.data())
@@ -220,4 +220,4 @@ def test_more_names_than_are_kept_are_read_as_well():
     for number in [*range(3_000), 0]:
         name = f"X-{number}-{'Y' * (number % 90)}"
         head, _ = parse_head(f"HTTP/1.1 200 OK\r\n{name}: 1\r\n\r\n".encode())
-        assert head.headers == [(name.lower(), "1")]
+        assert head.headers == {name.lower(): "1"}

@@ -58,12 +58,21 @@ async def test_the_connection_used_last_is_used_next():
     [
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nConnection: foo, Close\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok",
         OK + b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n?",
     ],
-    ids=["close", "close-listed", "http-1.0", "second-answer", "behind-chunks", "noise-behind-chunks"],
+    ids=[
+        "close",
+        "close-listed",
+        "close-and-not",
+        "http-1.0",
+        "second-answer",
+        "behind-chunks",
+        "noise-behind-chunks",
+    ],
 )
 async def test_what_must_not_be_used_again_is_closed(is_tls, answer):
     """`Connection: close`, HTTP/1.0 and bytes behind the answer: its body counts, its connection goes."""
