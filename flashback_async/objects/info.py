@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from flashback_async.models import ObjectInfo
+from flashback_async.objects.frozen import maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,37 +28,31 @@ _OURS: Final = frozenset({WRITE_ID, *CHECKSUM_NAMES.values()})
 # In the order of the attributes of ObjectInfo.
 _IN_ORDER: Final = ("VersionId", "StorageClass", "CacheControl", "ContentEncoding", "ContentDisposition")
 _RARE: Final = frozenset(_IN_ORDER)
-# Sets the attributes one by one: a frozen class with so many takes twice as long to do it, for every answer.
-_bucket, _key, _size, _etag, _modified, _content_type, _metadata, *_rare, _checksum = (
-    getattr(ObjectInfo, field.name).__set__ for field in dataclasses.fields(ObjectInfo)
-)
+_NO_RARE: Final = (None,) * len(_IN_ORDER)
+_info = maker(ObjectInfo)
 
 
 def object_info(bucket: str, key: str, fields: Mapping[str, object], *, size: int) -> ObjectInfo:
     """What an answer says of one object; `size` is that of the whole object in bytes."""
-    info = object.__new__(ObjectInfo)
-    _bucket(info, bucket)
-    _key(info, key)
-    _size(info, size)
-    _etag(info, text(fields, "ETag"))
-    modified = fields.get("LastModified")
-    _modified(info, modified if isinstance(modified, datetime) else None)
-    _content_type(info, text(fields, "ContentType"))
-    metadata = fields.get("Metadata")
+    modified, metadata = fields.get("LastModified"), fields.get("Metadata")
+    checksum = None
     if metadata and isinstance(metadata, dict):
         checksum = stored_checksum(fields)
-        _metadata(info, callers_metadata(metadata))
-        _checksum(info, None if checksum is None else ":".join(checksum))
+        metadata = callers_metadata(metadata)
     else:
-        _metadata(info, {})
-        _checksum(info, None)
-    if _RARE.isdisjoint(fields):  # As in most answers.
-        for put in _rare:
-            put(info, None)
-    else:
-        for put, name in zip(_rare, _IN_ORDER, strict=True):
-            put(info, text(fields, name))
-    return info
+        metadata = {}
+    return _info(
+        bucket,
+        key,
+        size,
+        text(fields, "ETag"),
+        modified if isinstance(modified, datetime) else None,
+        text(fields, "ContentType"),
+        metadata,
+        # Most answers have none of these.
+        *(_NO_RARE if _RARE.isdisjoint(fields) else [text(fields, name) for name in _IN_ORDER]),
+        None if checksum is None else ":".join(checksum),
+    )
 
 
 def callers_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

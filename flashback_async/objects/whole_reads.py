@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from flashback_async.models import StoredObject
 from flashback_async.objects.checksums import check_bytes
+from flashback_async.objects.frozen import maker
 from flashback_async.objects.ranged import read_in_pieces
 
 if TYPE_CHECKING:
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
+
+
+_stored = maker(StoredObject)
 
 
 async def read_object(
@@ -36,7 +40,7 @@ async def read_object(
             expected = stream.expected
             wrong = None if expected is None else await check_bytes(expected, body)
         if wrong is None:
-            return StoredObject(body, stream.info, endpoint, attempts)
+            return _stored(body, stream.info, endpoint, attempts)
         if not retry:
             raise stream.told(wrong)
         stream, in_pieces, retry = stream.again(), False, False
