@@ -109,8 +109,8 @@ class Runner:
             raise ConfigurationError(f"timeout={timeout!r:.40} must be a number of seconds above 0")
         pin = None if endpoint is None else _pin(endpoint)
         return Journey(
-            deadline=Deadline(None if seconds is None else self.executor.clock() + seconds),
-            attempts_left=self.attempts if retry else 1,
+            Deadline(None if seconds is None else self.executor.clock() + seconds),
+            self.attempts if retry else 1,
             pin=pin,
             may_hedge=retry and pin is None,
         )
