@@ -210,7 +210,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._fail(malformed(error))
             else:
                 if found is not None:
-                    self._begin(*found, waiter, is_quiet=nbytes < self._landing.size)
+                    head, parser, rest = found
+                    self._begin(head, parser, rest, waiter, is_quiet=nbytes < self._landing.size)
         else:
             # Nobody asked for it: the next request would take it for its answer.
             self.abort()
