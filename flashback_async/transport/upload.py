@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # One slice per call into the event loop: large enough to cost little, small enough to notice a stall.
 SLICE = 256 * 1_024
-# Bytes hashed per way to a thread and back: ~1 ms of work against ~0.1 ms of way.
-HASHED_AT_ONCE = 1_024 * 1_024
+# Bytes read, or read and hashed, per way to a thread and back: ~1 ms of hashing against ~0.1 ms of way.
+READ_AT_ONCE = 1_024 * 1_024
 # The same where they are in memory already, and need no more of it.
 HASHED_IN_MEMORY = 8 * 1_024 * 1_024
 
@@ -130,6 +130,7 @@ class UploadReader:
     Attributes:
         memory: all of it, where it is in memory.
         progress: told of what was read, or sent.
+        offset: of its first byte in the file that was opened.
     """
 
     def __init__(
@@ -141,11 +142,12 @@ class UploadReader:
         in_memory: bytes | memoryview | None = None,
     ) -> None:
         self.memory = None if in_memory is None else memoryview(in_memory)
+        self.progress = progress
         self._open = open_source
         self._file: BinaryIO | None = None
-        self._start = 0
+        self.offset = 0
         self._size = size
-        self.progress = progress
+        self._is_hashed = False
 
     def __len__(self) -> int:
         return self._size
@@ -163,12 +165,12 @@ class UploadReader:
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move as a file does."""
         file = self._source()
-        base = self._start if whence == os.SEEK_SET else 0
-        return file.seek(base + offset, whence) - self._start
+        base = self.offset if whence == os.SEEK_SET else 0
+        return file.seek(base + offset, whence) - self.offset
 
     def tell(self) -> int:
         """Where the next byte comes from."""
-        return self._source().tell() - self._start
+        return self._source().tell() - self.offset
 
     def close(self) -> None:
         """Close what this attempt opened."""
@@ -184,7 +186,7 @@ class UploadReader:
         """
         digest = hashlib.sha256()
         file = None if self.memory is not None else self._source()
-        at_once = HASHED_IN_MEMORY if file is None else HASHED_AT_ONCE
+        at_once = HASHED_IN_MEMORY if file is None else READ_AT_ONCE
         hashed = 0
 
         def step(wanted: int) -> int:
@@ -209,6 +211,7 @@ class UploadReader:
                 self.progress(complete=False)
             if file is not None:
                 self.seek(0)
+            self._is_hashed = True
         except (OSError, ValueError) as error:
             if isinstance(error, ConfigurationError):
                 raise
@@ -226,31 +229,60 @@ class UploadReader:
                 yield self.memory[start : start + SLICE]
                 self.progress(complete=start + SLICE >= self._size)
             return
-        file = self._source()
         sent = 0
         while sent < self._size:
-            wanted = min(SLICE, self._size - sent)
-            try:
-                if not sent:
-                    self.seek(0)  # aiohttp iterates again when a kept connection turns out to be dead
-                data = await asyncio.to_thread(file.read, wanted)
-            except (OSError, ValueError) as error:
-                # ValueError: somebody closed the file.
-                raise ConfigurationError(f"data cannot be read after {sent} bytes: {error}") from error
-            if not data:
-                raise ConfigurationError(f"data ended after {sent} of {self._size} bytes; did it change?")
-            sent += len(data)
-            yield data
-            self.progress(complete=sent == self._size)
+            # aiohttp iterates again when a kept connection turns out to be dead.
+            view = memoryview(await self.piece(sent, READ_AT_ONCE, seek=not sent))
+            for start in range(0, len(view), SLICE):
+                yield view[start : start + SLICE]
+                self.progress(complete=sent + start + SLICE >= self._size)
+            sent += len(view)
+
+    async def piece(self, start: int, size: int = SLICE, *, seek: bool = True) -> bytes:
+        """Some bytes of the body, read in a thread; `size` of them, if it has so many behind `start`.
+
+        Args:
+            start: offset of the first one.
+            size: how many.
+            seek: False: the last piece ended there.
+
+        Raises:
+            ConfigurationError: the source became shorter while it was being sent, or cannot be read.
+        """
+        file = self._source()
+        try:
+            if seek:
+                self.seek(start)
+            data = await asyncio.to_thread(file.read, min(size, self._size - start))
+        except (OSError, ValueError) as error:
+            # ValueError: somebody closed the file.
+            raise ConfigurationError(f"data cannot be read after {start} bytes: {error}") from error
+        if not data:
+            raise ConfigurationError(f"data ended after {start} of {self._size} bytes; did it change?")
+        return data
+
+    @property
+    def descriptor(self) -> int | None:
+        """That of the file, if the kernel may send from it: a plain one, which was read a moment ago.
+
+        What is not in memory yet would have to come from the disk, and the loop would wait for it.
+        """
+        file = self._file
+        return file.fileno() if file is not None and self._is_hashed and _is_plain(file) else None
 
     def _source(self) -> BinaryIO:
         if self._file is None:
             try:
                 self._file = self._open()
-                self._start = self._file.tell()
+                self.offset = self._file.tell()
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"data cannot be read any more: {error}") from error
         return self._file
+
+
+def _is_plain(file: BinaryIO | None) -> bool:
+    """Whether it is what `open` returns for a file, and its bytes are those of the file."""
+    return type(file) is io.BufferedReader and type(file.raw) is io.FileIO
 
 
 class _Borrowed:

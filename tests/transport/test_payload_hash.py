@@ -9,9 +9,9 @@ import pytest
 from flashback_async.errors import ConfigurationError
 from flashback_async.transport.payload_hash import payload_hash
 from flashback_async.transport.sigv4 import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD
-from flashback_async.transport.upload import HASHED_AT_ONCE, SLICE, Upload
+from flashback_async.transport.upload import READ_AT_ONCE, SLICE, Upload
 
-SIZES = [0, 1, SLICE, SLICE + 1, HASHED_AT_ONCE, HASHED_AT_ONCE + 1, 3 * HASHED_AT_ONCE]
+SIZES = [0, 1, SLICE, SLICE + 1, READ_AT_ONCE, READ_AT_ONCE + 1, 3 * READ_AT_ONCE]
 
 
 class Pieces:

@@ -156,7 +156,10 @@ class Connection(asyncio.BufferedProtocol):
             count = await self._outlet.pass_on(data)
             return 0 if self._is_over(waiter) else count
 
-        await send_in_slices(body, pass_on)
+        async def hand_over(descriptor: int, start: int, size: int) -> int:
+            return 0 if self._is_over(waiter) else await self._outlet.hand_over(descriptor, start, size)
+
+        await send_in_slices(body, pass_on, hand_over)
         self._is_sending = False
         if waiter.done():
             # Who answers early may not read the rest, so no other request can follow it here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from flashback_async.transport.upload import SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from socket import socket
 
     from flashback_async.transport.s3_call import Progress
     from flashback_async.transport.upload import UploadReader
@@ -24,13 +26,16 @@ AT_A_TIME: Final = 2 * 1_024 * 1_024
 class Outlet:
     """What goes out through one transport. For one writer at a time."""
 
-    __slots__ = ("_is_blocked", "_loop", "_transport", "_unblocked")
+    __slots__ = ("_is_blocked", "_loop", "_socket", "_transport", "_unblocked")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._is_blocked = False
         self._unblocked: asyncio.Future[None] | None = None
+        # Past which nothing is written: not where TLS is, nor where uvloop keeps what is written for later.
+        is_plain = isinstance(transport, asyncio.Transport) and not transport.get_extra_info("sslcontext")
+        self._socket: socket | None = transport.get_extra_info("socket") if is_plain else None
 
     def open(self) -> None:
         """Have `block` and `unblock` called whenever the kernel does not take everything, and when it has."""
@@ -58,6 +63,26 @@ class Outlet:
                 break
         return done
 
+    async def hand_over(self, descriptor: int, start: int, size: int) -> int:
+        """Have the kernel send from a file, without a copy (sendfile), as many bytes as it takes at once.
+
+        Args:
+            descriptor: of the file.
+            start: offset of the first byte in the file.
+            size: how many are wanted.
+
+        Returns:
+            How many bytes that were; 0: none now, or not here. `pass_on` waits, or learns why.
+        """
+        if self._socket is None or self._transport.get_write_buffer_size():
+            return 0
+        try:
+            count = os.sendfile(self._socket.fileno(), descriptor, start, min(size, AT_A_TIME))
+        except OSError:
+            return 0
+        await asyncio.sleep(0)
+        return count
+
     async def _unblocked_again(self) -> None:
         self._unblocked = self._loop.create_future()
         try:
@@ -81,9 +106,16 @@ class Outlet:
 
 
 async def send_in_slices(
-    body: bytes | UploadReader, pass_on: Callable[[bytes | memoryview], Awaitable[int]]
+    body: bytes | UploadReader,
+    pass_on: Callable[[bytes | memoryview], Awaitable[int]],
+    hand_over: Callable[[int, int, int], Awaitable[int]] | None = None,
 ) -> None:
     """Send `body`, until `pass_on` passes on no more of it. A reader tells how far it got.
+
+    Args:
+        body: what to send.
+        pass_on: see `Outlet.pass_on`; returns 0 once the rest is pointless.
+        hand_over: see `Outlet.hand_over`; None: what is read from a file goes through our memory.
 
     Raises:
         FlashbackError: whatever reading `body` raises.
@@ -93,6 +125,9 @@ async def send_in_slices(
         memory = memoryview(body)
     elif body.memory is not None:
         memory, progress = body.memory, body.progress
+    elif hand_over is not None and (descriptor := body.descriptor) is not None:
+        await _send_file(body, descriptor, pass_on, hand_over)
+        return
     else:
         async with aclosing(body.__aiter__()) as slices:
             async for piece in slices:
@@ -107,3 +142,19 @@ async def send_in_slices(
         sent += count
         if progress is not None:
             progress(complete=sent == len(memory))
+
+
+async def _send_file(
+    body: UploadReader,
+    descriptor: int,
+    pass_on: Callable[[bytes | memoryview], Awaitable[int]],
+    hand_over: Callable[[int, int, int], Awaitable[int]],
+) -> None:
+    """What the kernel does not take at once goes the way of other bodies, which knows how to wait."""
+    sent = 0
+    while sent < len(body):
+        count = await hand_over(descriptor, body.offset + sent, len(body) - sent)
+        if not count and not (count := await pass_on(await body.piece(sent))):
+            return
+        sent += count
+        body.progress(complete=sent == len(body))
