@@ -22,6 +22,7 @@ TINY = {
     ],
     "boto_knobs": ["--rounds=1", "--operations", "GET"],
     "startup": ["--rounds=1", "--server=fixed", "--only", "flashback-fast"],
+    "file_uploads": ["--rounds=1", "--seconds=0.02", "--server=fixed", "--sizes", "300000"],
     "fleet": ["--nodes", "2", "--warm-up", "0.5", "--seconds", "0.5"],
 }
 
