@@ -234,9 +234,10 @@ class UploadReader:
             # aiohttp iterates again when a kept connection turns out to be dead.
             view = memoryview(await self.piece(sent, READ_AT_ONCE, seek=not sent))
             for start in range(0, len(view), SLICE):
-                yield view[start : start + SLICE]
-                self.progress(complete=sent + start + SLICE >= self._size)
-            sent += len(view)
+                piece = view[start : start + SLICE]
+                sent += len(piece)
+                yield piece
+                self.progress(complete=sent == self._size)
 
     async def piece(self, start: int, size: int = SLICE, *, seek: bool = True) -> bytes:
         """Some bytes of the body, read in a thread; `size` of them, if it has so many behind `start`.

@@ -33,8 +33,12 @@ class Outlet:
         self._loop = loop
         self._is_blocked = False
         self._unblocked: asyncio.Future[None] | None = None
-        # Past which nothing is written: not where TLS is, nor where uvloop keeps what is written for later.
-        is_plain = isinstance(transport, asyncio.Transport) and not transport.get_extra_info("sslcontext")
+        # Where the kernel can send files, and nothing comes between: TLS, or uvloop, which writes later.
+        is_plain = (
+            hasattr(os, "sendfile")
+            and isinstance(transport, asyncio.Transport)
+            and not transport.get_extra_info("sslcontext")
+        )
         self._socket: socket | None = transport.get_extra_info("socket") if is_plain else None
 
     def open(self) -> None:

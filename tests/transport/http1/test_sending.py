@@ -213,6 +213,23 @@ async def test_early_success_of_a_connection_that_breaks_is_none(is_tls):
         assert pool.open == 0
 
 
+class Dripping(io.BytesIO):
+    """Gives less than it is asked for, and no whole slices."""
+
+    def read(self, amount=-1):
+        return super().read(min(amount, SLICE + 1))
+
+
+async def test_a_source_that_gives_little_at_a_time_is_complete_at_its_end(is_tls):
+    """Whatever pieces a body is read in, only with its last byte it is told to be complete."""
+    steps = Steps()
+    async with talking(taking, is_tls=is_tls) as (_, pool):
+        body = UploadReader(lambda: Dripping(LARGE), len(LARGE), steps)
+        assert await (await pool.send(put(len(LARGE)), body)).read_all(100) == TAKEN
+    assert steps.told[-1] is True
+    assert True not in steps.told[:-1]
+
+
 class Shrinking(io.BytesIO):
     """Ends before its time."""
 
