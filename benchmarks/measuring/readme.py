@@ -44,8 +44,8 @@ def markdown(document: dict[str, Any]) -> str:
         f"{document['seconds']:g} s, medians; {document['server']} on a core of its own, http on\n"
         f"loopback, Python {machine['python']}, {machine['cores']} cores, load average "
         f"{machine['load']:.1f} before the run (above 0.5 others were\n"
-        f"at work: trust the CPU more than the throughput); * hashes no body; ** always multipart,\n"
-        f"three requests for an object.\n"
+        f"at work: trust the CPU more than the throughput); * hashes no body; ** none either, and always\n"
+        f"multipart: three requests for an object.\n"
         f"{packages}."
     )
     return "\n".join([*lines, "", meaning])
