@@ -2,13 +2,15 @@
 
 The first answer goes on being read from the front, so that nothing of it is wasted, while others take pieces
 from the back, each an operation of its own that is routed like any other and pinned to the first answer's
-version. They meet where the speeds of the nodes have it.
+version. They meet where the speeds of the nodes have it. As long as the first stream brings all that this
+process can take, it stays alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from flashback_async.errors import IntegrityError
 from flashback_async.objects.memory import Memory
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
     from flashback_async.objects.reading import ObjectStream
     from flashback_async.objects.runner import Runner
+
+
+# Bytes per second. A stream that brings so many keeps this process busy by itself: others beside it would
+# cost 5 to 15 % more CPU (fast lane; aioboto3 lane: 45 %), and nothing would arrive sooner.
+FAST: Final = 512 * 1_024 * 1_024
 
 
 class Piece(NamedTuple):
@@ -55,9 +62,13 @@ class Plan:
     Args:
         missing: ranges of the object, in order.
         size: bytes of a piece at most.
+
+    Attributes:
+        size: see there.
     """
 
     def __init__(self, missing: Iterable[tuple[int, int]], size: int) -> None:
+        self.size = size
         self._left = deque(
             Piece(at, min(at + size, stop)) for start, stop in missing for at in range(start, stop, size)
         )
@@ -91,47 +102,68 @@ async def read_pieces(
         stream: the first answer; its connection is free afterwards.
         plan: what is missing.
         sink: where it goes.
-        concurrency: streams at once, the first one included.
+        concurrency: streams at once, the first one included, once that one is not fast enough alone.
 
     Raises:
         ObjectChangedError: a node has another version of the object.
         OperationError: a piece could not be read.
     """
-    hindmost, endpoint, failures = 0, stream.endpoint, 0
+    reading = _Reading(runner, stream, plan, sink)
+    async with task_group() as group:
+        front = group.create_task(reading.from_the_front())
+        if concurrency > 1:
+            await reading.until_slow(front)
+            if not front.done():
+                for _ in range(min(concurrency - 1, len(plan))):
+                    group.create_task(reading.from_the_back())
+    return Course(reading.endpoint, reading.failures)
 
-    def note(source: ObjectStream, stop: int) -> None:
-        nonlocal hindmost, endpoint
-        if stop > hindmost:
-            hindmost, endpoint = stop, source.endpoint
 
-    async def from_the_front() -> None:
-        nonlocal failures
-        offset = stream.start
-        while (piece := plan.at(offset)) is not None:
-            await _copy(stream, piece, sink)
-            note(stream, piece.stop)
+class _Reading:
+    """What those who read one object share: how far it got, and by whom."""
+
+    def __init__(self, runner: Runner, stream: ObjectStream, plan: Plan, sink: Sink) -> None:
+        self.endpoint = stream.endpoint
+        self.failures = 0
+        self._runner = runner
+        self._stream = stream
+        self._plan = plan
+        self._sink = sink
+        self._hindmost = 0
+
+    async def from_the_front(self) -> None:
+        """Read piece after piece from the first stream, as far as nobody else has; then help the others."""
+        stream, offset = self._stream, self._stream.start
+        while (piece := self._plan.at(offset)) is not None:
+            await _copy(stream, piece, self._sink)
+            self._note(stream, piece.stop)
             offset = piece.stop
-        failures += stream.attempts - 1
+        self.failures += stream.attempts - 1
         stream.release()
-        await from_the_back()
+        await self.from_the_back()
 
-    async def from_the_back() -> None:
-        nonlocal failures
-        while len(plan):
-            async with runner.part_slots:
-                piece = plan.last()
+    async def from_the_back(self) -> None:
+        """Read the hindmost pieces that nobody has taken, each from whichever endpoint is best."""
+        while len(self._plan):
+            async with self._runner.part_slots:
+                piece = self._plan.last()
                 if piece is None:
                     return
-                async with stream.part(*piece) as source:
-                    await _copy(source, piece, sink)
-                    note(source, piece.stop)
-                    failures += source.attempts - 1
+                async with self._stream.part(*piece) as source:
+                    await _copy(source, piece, self._sink)
+                    self._note(source, piece.stop)
+                    self.failures += source.attempts - 1
 
-    async with task_group() as group:
-        group.create_task(from_the_front())
-        for _ in range(min(concurrency, len(plan)) - 1):
-            group.create_task(from_the_back())
-    return Course(endpoint, failures)
+    async def until_slow(self, front: asyncio.Task[None]) -> None:
+        """Wait for as long as the first stream needs no help: pieces come as fast as we can take them."""
+        before = -1
+        while before < self._hindmost and len(self._plan) and not front.done():
+            before = self._hindmost
+            await asyncio.wait({front}, timeout=self._plan.size / FAST)
+
+    def _note(self, source: ObjectStream, stop: int) -> None:
+        if stop > self._hindmost:
+            self._hindmost, self.endpoint = stop, source.endpoint
 
 
 async def _copy(stream: ObjectStream, piece: Piece, sink: Sink) -> None:

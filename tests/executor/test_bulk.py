@@ -264,7 +264,8 @@ def test_large_objects_come_through_among_others(concurrency, known, ordered):
 
     async def play():
         limits = TransferLimits(threshold=250, part_size=100, concurrency=3, together=4)
-        scene = Scene(ids="a", transfers=limits, connections=8, max_in_flight=20, pool=1.0)
+        paced = {"a": Step(pace=0.01, piece=50)}
+        scene = Scene(paced, transfers=limits, connections=8, max_in_flight=20, pool=1.0)
         objects = {key: pattern(1_050, place) for place, key in enumerate(KEYS)}
         options = {"concurrency": concurrency, "max_bytes": 1_500, "ordered": ordered}
         written = [result.key async for result in scene.put_objects("bucket", objects.items(), **options)]

@@ -60,6 +60,26 @@ async def test_a_large_object_is_read_in_pieces_over_several_nodes():
     assert scene.leaks() == {}
 
 
+@scenario
+async def test_a_stream_that_is_fast_enough_is_left_alone():
+    """What brings pieces as fast as we can take them gets no others beside it, which would only cost."""
+    scene = with_object(ids="abc")
+    assert (await scene.get_object("bucket", "key")).body == DATA
+    assert len(scene.ranges) == 1
+    assert scene.leaks() == {}
+
+
+@scenario
+async def test_a_stream_that_slows_down_is_joined_then():
+    """One that was fast, breaks, and goes on at a slow node gets help for the rest."""
+    scene = with_object({"a": [Step(cut=510)], "b": SLOW, "c": SLOW}, random=lambda: 0.0)
+    assert (await scene.get_object("bucket", "key")).body == DATA
+    assert scene.ranges[:2] == [("a", None), ("b", "bytes=510-1049")]
+    assert scene.ranges[2][1] == "bytes=1000-1049"
+    assert now() < 54 * 0.1
+    assert scene.leaks() == {}
+
+
 @pytest.mark.parametrize("size", [0, 1, 250])
 def test_a_small_object_is_one_request(size):
     """Up to the threshold nothing changes: one request, one answer."""
@@ -324,7 +344,7 @@ def slow_scene(**options) -> Scene:
     return with_object(dict.fromkeys("abc", SLOW), **options)
 
 
-@pytest.mark.parametrize("after", [0.05, 0.5, 1.3, 2.4, 3.2])
+@pytest.mark.parametrize("after", [0.05, 0.55, 1.3, 2.4, 3.2])
 @pytest.mark.parametrize("resume", [True, False])
 def test_an_interrupted_download_leaves_nothing_under_the_name(after, resume, tmp_path):
     """Cancelled at any moment: no file of that name; complete pieces are kept if they may be of use."""
