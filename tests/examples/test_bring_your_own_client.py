@@ -48,19 +48,20 @@ async def test_reads_with_its_own_signature(module, verified, http):
     ids=["503", "reset", "truncated"],
 )
 async def test_moves_on_when_an_endpoint_fails(module, fb, http, cluster, behaviour):
-    """Two of four endpoints fail: the bytes come from a third, and the failures are counted at the two."""
+    """Two of four endpoints fail, the best one among them: others have the bytes, and only the two are blamed."""
     data = os.urandom(100_000)
     await fb.put_object("demo", "key", data)
-    sick = cluster.nodes[:2]
+    best = await fb.pick_endpoint("demo")
+    sick = sorted(cluster.nodes, key=lambda node: node.ip != best.id)[:2]
     for node in sick:
         await node.set(behaviour)
     reads = 0
     async with asyncio.timeout(30):
-        # Which endpoint is asked next is a matter of chance.
-        while reads < 20 or len(failures(fb)) < len(sick):
+        # Whom it asks is its own business: the second one may look so far away that nobody tries it.
+        while reads < 20 or not failures(fb):
             assert await module.read(fb, http, "demo", "key") == data
             reads += 1
-    assert set(failures(fb)) == {node.ip for node in sick}
+    assert failures(fb).keys() <= {node.ip for node in sick}
 
 
 async def test_a_dead_endpoint_is_left(module, fb, http, cluster):
