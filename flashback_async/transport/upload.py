@@ -231,29 +231,22 @@ class UploadReader:
             return
         sent = 0
         while sent < self._size:
-            # aiohttp iterates again when a kept connection turns out to be dead.
-            view = memoryview(await self.piece(sent, READ_AT_ONCE, seek=not sent))
+            view = memoryview(await self.piece(sent, READ_AT_ONCE))
             for start in range(0, len(view), SLICE):
                 piece = view[start : start + SLICE]
                 sent += len(piece)
                 yield piece
                 self.progress(complete=sent == self._size)
 
-    async def piece(self, start: int, size: int = SLICE, *, seek: bool = True) -> bytes:
-        """Some bytes of the body, read in a thread; `size` of them, if it has so many behind `start`.
-
-        Args:
-            start: offset of the first one.
-            size: how many.
-            seek: False: the last piece ended there.
+    async def piece(self, start: int, size: int) -> bytes:
+        """Bytes of the body from `start` on, read in a thread; `size` of them, unless it ends before.
 
         Raises:
             ConfigurationError: the source became shorter while it was being sent, or cannot be read.
         """
         file = self._source()
         try:
-            if seek:
-                self.seek(start)
+            self.seek(start)
             data = await asyncio.to_thread(file.read, min(size, self._size - start))
         except (OSError, ValueError) as error:
             # ValueError: somebody closed the file.

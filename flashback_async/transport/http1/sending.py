@@ -112,14 +112,14 @@ class Outlet:
 async def send_in_slices(
     body: bytes | UploadReader,
     pass_on: Callable[[bytes | memoryview], Awaitable[int]],
-    hand_over: Callable[[int, int, int], Awaitable[int]] | None = None,
+    hand_over: Callable[[int, int, int], Awaitable[int]],
 ) -> None:
     """Send `body`, until `pass_on` passes on no more of it. A reader tells how far it got.
 
     Args:
         body: what to send.
         pass_on: see `Outlet.pass_on`; returns 0 once the rest is pointless.
-        hand_over: see `Outlet.hand_over`; None: what is read from a file goes through our memory.
+        hand_over: see `Outlet.hand_over`.
 
     Raises:
         FlashbackError: whatever reading `body` raises.
@@ -129,7 +129,7 @@ async def send_in_slices(
         memory = memoryview(body)
     elif body.memory is not None:
         memory, progress = body.memory, body.progress
-    elif hand_over is not None and (descriptor := body.descriptor) is not None:
+    elif (descriptor := body.descriptor) is not None:
         await _send_file(body, descriptor, pass_on, hand_over)
         return
     else:
@@ -158,7 +158,7 @@ async def _send_file(
     sent = 0
     while sent < len(body):
         count = await hand_over(descriptor, body.offset + sent, len(body) - sent)
-        if not count and not (count := await pass_on(await body.piece(sent))):
+        if not count and not (count := await pass_on(await body.piece(sent, SLICE))):
             return
         sent += count
         body.progress(complete=sent == len(body))

@@ -65,7 +65,7 @@ def answers(draw, framings=("length", "chunked", "close")):
         is_reusable = is_reusable and "close" not in said.lower()
     interim = b"".join(head(code, []) for code in draw(INTERIM))
     wire = interim + head(status, headers, version=version) + content
-    seen = {name.lower(): value for name, value in headers}
+    seen = list({name.lower(): value for name, value in headers}.items())
     return wire, status, seen, body, is_reusable
 
 

@@ -123,6 +123,14 @@ async def until(condition):
             await asyncio.sleep(0.001)
 
 
+async def settled(told):
+    """Wait until nothing is told any more, because the kernel takes nothing any more."""
+    before = -1
+    while before != len(told):
+        before = len(told)
+        await asyncio.sleep(0.1)
+
+
 def answering(*answers, then=None):
     """Plays: each connection gets these answers, one for each request, and then waits to be closed."""
 

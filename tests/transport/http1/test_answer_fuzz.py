@@ -61,7 +61,7 @@ async def outcome_of(line, segments, reader, *, expects_body=True, ends=True):
 
     async def exchange():
         answer = await line.connection.exchange(GET, expects_body=expects_body)
-        return answer.status, answer.headers, await body_of(answer, reader)
+        return answer.status, list(answer.headers.items()), await body_of(answer, reader)
 
     task = asyncio.create_task(exchange())
     await rounds(1)
@@ -100,7 +100,7 @@ def test_every_valid_answer_is_read_as_it_was_meant(run, data):
 
 
 def wire_ends_itself(headers):
-    return not headers.keys().isdisjoint({"content-length", "transfer-encoding"})
+    return any(name in {"content-length", "transfer-encoding"} for name, _ in headers)
 
 
 @given(st.data())

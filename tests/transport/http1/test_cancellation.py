@@ -13,7 +13,7 @@ import pytest
 from flashback_async.transport.http1.connections import Connections
 from flashback_async.transport.upload import SLICE, Upload, UploadReader
 
-from .origin import GET, OK, TRUST, origin, put, until
+from .origin import GET, OK, TRUST, origin, put, settled, until
 from .wire import Line, rounds
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
@@ -122,10 +122,7 @@ async def test_sending_a_body_from_memory(is_tls):
         moved = []
         body = Upload.of_bytes(bytes(HUGE)).reader(lambda *, complete: moved.append(complete))
         task = asyncio.create_task(pool.send(put(HUGE), body))
-        before = -1
-        while before != len(moved):
-            before = len(moved)
-            await asyncio.sleep(0.1)
+        await settled(moved)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

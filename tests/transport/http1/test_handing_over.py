@@ -17,7 +17,7 @@ from flashback_async.errors import ConfigurationError, EndpointConnectError
 from flashback_async.transport.http1.sending import AT_A_TIME, Outlet
 from flashback_async.transport.upload import SLICE, Upload, UploadReader
 
-from .origin import OK, put, talking, until
+from .origin import OK, put, settled, talking, until
 
 both = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 DATA = random.Random(3).randbytes(3 * AT_A_TIME + 17)
@@ -33,8 +33,8 @@ class Reader(UploadReader):
         self.read_here = 0
         super().__init__(lambda: path.open("rb"), size, lambda *, complete: self.told.append(complete))
 
-    async def piece(self, start, size=SLICE, *, seek=True):
-        data = await super().piece(start, size, seek=seek)
+    async def piece(self, start, size):
+        data = await super().piece(start, size)
         self.read_here += len(data)
         return data
 
@@ -133,10 +133,7 @@ async def test_it_waits_for_an_endpoint_that_does_not_read(reader_of):
     async with talking(serve, is_tls=False) as (_, pool):
         reader = await reader_of(HUGE)
         request = asyncio.create_task(pool.send(put(len(HUGE)), reader))
-        before = -1
-        while before != len(reader.told):
-            before = len(reader.told)
-            await asyncio.sleep(0.1)
+        await settled(reader.told)
         assert True not in reader.told
         assert reader.read_here <= 2 * SLICE
         enough.set()
@@ -208,7 +205,7 @@ async def test_only_plain_files_in_memory_are_handed_over(kind, tmp_path):
     }
     reader = UploadReader(sources[kind], len(DATA), lambda *, complete: None)
     if kind == "not hashed":
-        await reader.piece(0)
+        await reader.piece(0, SLICE)
     else:
         assert await reader.sha256() == sha256(DATA).hexdigest()
     assert reader.descriptor is None

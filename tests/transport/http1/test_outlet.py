@@ -36,7 +36,9 @@ async def sent(kernel: Kernel, body: bytes) -> list[tuple[int, bool]]:
     def progress(*, complete: bool) -> None:
         told.append((len(kernel.writes), complete))
 
-    await send_in_slices(Upload.of_bytes(body).reader(progress), kernel.outlet.pass_on)
+    await send_in_slices(
+        Upload.of_bytes(body).reader(progress), kernel.outlet.pass_on, kernel.outlet.hand_over
+    )
     assert b"".join(kernel.writes) == body
     assert max(map(len, kernel.writes)) == SLICE
     return told
@@ -72,6 +74,11 @@ async def test_others_get_their_turn():
     assert all(after - before <= AT_A_TIME for before, after in itertools.pairwise(seen))
 
 
+async def nothing(_descriptor: int, _start: int, _size: int) -> int:
+    """No file is handed over."""
+    raise AssertionError("what is in memory has no descriptor")
+
+
 @pytest.mark.parametrize("passed", [0, 2])
 async def test_nothing_more_is_sent_once_it_is_pointless(passed):
     """What refuses to pass on ends the sending, and the rest is not told as sent."""
@@ -82,6 +89,6 @@ async def test_nothing_more_is_sent_once_it_is_pointless(passed):
         return SLICE if len(calls) <= passed else 0
 
     body = Upload.of_bytes(BODY).reader(lambda *, complete: told.append(complete))
-    await send_in_slices(body, pass_on)
+    await send_in_slices(body, pass_on, nothing)
     assert calls == [len(BODY) - count * SLICE for count in range(passed + 1)]
     assert told == [False] * passed

@@ -11,7 +11,7 @@ import pytest
 from flashback_async.errors import ConfigurationError, EndpointConnectError
 from flashback_async.transport.upload import SLICE, Upload, UploadReader
 
-from .origin import OK, put, talking, until
+from .origin import OK, put, settled, talking, until
 
 pytestmark = pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 LARGE = random.Random(2).randbytes(5 * SLICE + 17)
@@ -186,10 +186,7 @@ async def test_upload_that_was_answered_early_can_be_cancelled(is_tls):
     async with talking(serve, is_tls=is_tls) as (_, pool):
         request = asyncio.create_task(pool.send(put(HUGE), told(bytes(HUGE), steps)))
         await answered.wait()
-        before = -1
-        while before != len(steps.told):
-            before = len(steps.told)
-            await asyncio.sleep(0.1)
+        await settled(steps.told)
         assert not request.done()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -262,11 +259,8 @@ async def test_upload_waits_for_an_endpoint_that_does_not_read(is_tls):
 
     async with talking(serve, is_tls=is_tls) as (_, pool):
         request = asyncio.create_task(pool.send(put(HUGE), told(bytes(HUGE), steps)))
-        before = -1
-        while before != len(steps.told):
-            before = len(steps.told)
-            await asyncio.sleep(0.1)
-        assert before < HUGE // SLICE // 2
+        await settled(steps.told)
+        assert len(steps.told) < HUGE // SLICE // 2
         assert True not in steps.told
         enough.set()
         assert (await request).status == 200
