@@ -22,8 +22,9 @@ from typing import Any
 from measuring.contestants import Bare, Contestant, Flashback, FlashbackFast
 from measuring.crew import cores
 from measuring.face import BUCKET
-from measuring.load import Load, apply
+from measuring.load import Load
 from measuring.results import RESULTS, size_text, spread, table, write
+from measuring.turns import in_turns
 from serving.choice import add_option, complaint_of, serving
 
 QUESTION = "What does it cost to send a file, beside the same bytes in memory?"
@@ -80,24 +81,11 @@ async def compared(url: str, path: Path, size: int, *, rounds: int, seconds: flo
     """CPU per upload of every kind, and its ratios to the first one in the same round."""
     await asyncio.to_thread(path.write_bytes, bytes(size))
     made = [kind() for kind in KINDS]
-    load = Load("put", size, IN_FLIGHT, seconds)
     for contestant in made:
         if isinstance(contestant, _File):
             contestant.path = path
-        contestant.load()
-        await contestant.open([url])
-        await apply(contestant, load._replace(seconds=min(seconds, 0.3)))
-    costs: list[list[float]] = [[] for _ in made]
-    rates: list[list[float]] = [[] for _ in made]
-    for number in range(rounds):
-        # Who goes first changes: a machine that slows down favours nobody.
-        for turn in range(len(made)):
-            index = (number + turn) % len(made)
-            found = await apply(made[index], load)
-            costs[index].append(found["cpu_per_operation"])
-            rates[index].append(found["per_second"])
-    for contestant in made:
-        await contestant.close()
+    found = await in_turns(made, url, Load("put", size, IN_FLIGHT, seconds), rounds=rounds)
+    costs = [[row["cpu_per_operation"] for row in rows] for rows in found]
     return [
         {
             "contestant": contestant.name,
@@ -105,7 +93,7 @@ async def compared(url: str, path: Path, size: int, *, rounds: int, seconds: flo
             "in_flight": IN_FLIGHT,
             "cpu": median(costs[index]),
             "ratio": spread([one / other for one, other in zip(costs[index], costs[0], strict=True)]),
-            "per_second": median(rates[index]),
+            "per_second": median(row["per_second"] for row in found[index]),
         }
         for index, contestant in enumerate(made)
     ]

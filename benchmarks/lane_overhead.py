@@ -30,8 +30,9 @@ from typing import Any
 
 from measuring.contestants import Bare, Contestant, Flashback, FlashbackFast, Underneath
 from measuring.crew import cores
-from measuring.load import Load, apply, memory
+from measuring.load import Load, memory
 from measuring.results import RESULTS, size_text, spread, table, write
+from measuring.turns import in_turns
 from serving.choice import add_option, complaint_of, serving
 from serving.nginx import object_key
 
@@ -45,20 +46,8 @@ IN_FLIGHT = 32
 async def overhead(url: str, verb: str, *, rounds: int, seconds: float) -> dict[str, Any]:
     """CPU per operation of all three, and the ratios of neighbouring turns."""
     three: tuple[Contestant, ...] = (Bare(), Underneath(), Flashback())
-    load = Load(verb, SIZE, IN_FLIGHT, seconds)
-    for contestant in three:
-        contestant.load()
-        await contestant.open([url])
-        await apply(contestant, load._replace(seconds=min(seconds, 0.5)))
-    costs: tuple[list[float], ...] = ([], [], [])
-    for number in range(rounds):
-        # Who goes first changes: a machine that slows down favours nobody.
-        for turn in range(3):
-            index = (number + turn) % 3
-            costs[index].append((await apply(three[index], load))["cpu_per_operation"])
-    for contestant in three:
-        await contestant.close()
-    bare, underneath, ours = costs
+    found = await in_turns(three, url, Load(verb, SIZE, IN_FLIGHT, seconds), rounds=rounds)
+    bare, underneath, ours = ([row["cpu_per_operation"] for row in rows] for rows in found)
     return {
         "verb": verb,
         "size": SIZE,
