@@ -1,4 +1,4 @@
-"""Several contestants in one process on one loop, in short turns: what slows the machine down meets them all."""
+"""Several contestants in one process on one loop, in short turns: a slow moment meets them all."""
 
 from __future__ import annotations
 
