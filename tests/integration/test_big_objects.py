@@ -300,8 +300,9 @@ async def test_a_gibibyte_through_four_bad_nodes(rclone_cluster, figures, tmp_pa
         Behaviour(status=503, error_rate=0.03),
         Behaviour(lose_answer=True, error_rate=0.02),
     ]
+    # Within the pieces, which have 32 MiB, so that some of them break for certain.
     down_faults = [
-        Behaviour(reset_after=40 * MIB, error_rate=0.5),
+        Behaviour(reset_after=10 * MIB, error_rate=0.5),
         Behaviour(stall_after=30 * MIB, error_rate=0.5),
         Behaviour(truncate_after=20 * MIB, error_rate=0.5),
         Behaviour(reset=True, error_rate=0.1),
