@@ -14,6 +14,8 @@ import pytest
 from flashback_async import AccessDeniedError, FlashbackSettings
 from flashback_async.config import Credentials
 
+# moto takes a while over every signature that it looks up, and may have half of a core for itself.
+PATIENCE = 30.0
 POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
@@ -91,6 +93,7 @@ async def test_no_request_fails_while_keys_rotate(locksmith, running):
     settings = FlashbackSettings(
         endpoints=(locksmith.url, locksmith.url.replace("127.0.0.1", "localhost")),
         credentials_provider=locksmith.provide,
+        first_byte_timeout=PATIENCE,
     )
     slots, done = asyncio.Semaphore(32), 0
     async with running(settings) as fb:
@@ -126,7 +129,9 @@ async def test_no_request_fails_while_keys_rotate(locksmith, running):
 async def test_a_key_that_stays_wrong_is_refused(locksmith, running):
     """Where the provider insists on a key that the server does not know, requests are refused, and it is not asked for each of them."""
     locksmith.key = Credentials("AKIANOBODY", "nothing")
-    settings = FlashbackSettings(endpoints=(locksmith.url,), credentials_provider=locksmith.provide)
+    settings = FlashbackSettings(
+        endpoints=(locksmith.url,), credentials_provider=locksmith.provide, first_byte_timeout=PATIENCE
+    )
     async with running(settings) as fb:
         refused = await asyncio.gather(
             *(fb.put_object("bucket", f"key {place}", b"data") for place in range(50)),
