@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flashback_async.errors import ClientClosedError, ConfigurationError, FlashbackError
@@ -30,6 +31,20 @@ def check_bounds(concurrency: object, max_bytes: object, on_error: object) -> No
         raise ConfigurationError(f"max_bytes={max_bytes!r:.40} must be a number of bytes, 1 or more")
     if on_error not in {"raise", "yield"}:
         raise ConfigurationError(f"on_error={on_error!r:.40} is neither 'raise' nor 'yield'")
+
+
+def check_input(given: object, *, what: str) -> None:
+    """Refuse what is no input of many things, as a single key is not, whose letters nobody means.
+
+    Raises:
+        ConfigurationError: it is one thing, or cannot be iterated over.
+    """
+    if isinstance(given, str | bytes | bytearray | memoryview):
+        raise ConfigurationError(f"{what}={given!r:.80} is a single {type(given).__name__}; give a list")
+    if not isinstance(given, Iterable | AsyncIterable):
+        raise ConfigurationError(
+            f"{what}={given!r:.80} is a {type(given).__name__}; give an iterable or an async iterable"
+        )
 
 
 def told(

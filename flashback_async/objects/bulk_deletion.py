@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from flashback_async.errors import ClientClosedError, ConfigurationError, FlashbackError
 from flashback_async.models import BulkResult, DeletedObject, ObjectInfo, ObjectVersion
 from flashback_async.objects.bounded import Input, bounded, each
-from flashback_async.objects.bulk import OnError, check_bounds, key_of
+from flashback_async.objects.bulk import OnError, check_bounds, check_input, key_of
 from flashback_async.objects.deletion import BATCH, Doomed, deleted
 from flashback_async.objects.names import checked_bucket, checked_key
 from flashback_async.objects.writing_verbs import WritingVerbs
@@ -57,6 +57,7 @@ class BulkDeletion(WritingVerbs):
             retry: see `Verbs`.
         """
         checked_bucket(bucket)
+        check_input(keys, what="keys")
         check_bounds(concurrency, 1, on_error)
         runner = self._started()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from flashback_async.errors import ConfigurationError
 from flashback_async.models import ObjectInfo, StoredObject
 from flashback_async.objects.bounded import Input, bounded
-from flashback_async.objects.bulk import OnError, check_bounds, checked_pair, name_of, told
+from flashback_async.objects.bulk import OnError, check_bounds, check_input, checked_pair, name_of, told
 from flashback_async.objects.headers import stored_headers, write_conditions
 from flashback_async.objects.listing_verbs import ListingVerbs
 from flashback_async.objects.names import checked_bucket, checked_key
@@ -87,6 +87,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             retry: see `Verbs`.
         """
         checked_bucket(bucket)
+        check_input(keys, what="keys")
         check_bounds(concurrency, max_bytes, on_error)
         runner = self._started()
 
@@ -131,6 +132,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
     ) -> AsyncGenerator[BulkResult[ObjectInfo], None]:
         """What the store says of many objects; see the class."""
         checked_bucket(bucket)
+        check_input(keys, what="keys")
         check_bounds(concurrency, 1, on_error)
         self._started()
 
@@ -186,6 +188,7 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
             retry: see `Verbs`.
         """
         checked_bucket(bucket)
+        check_input(objects, what="objects")
         check_bounds(concurrency, max_bytes, on_error)
         stored_headers(
             content_type=content_type,

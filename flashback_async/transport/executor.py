@@ -176,13 +176,13 @@ class Executor:
         if pin is None:
             endpoint = self._router.best(operation.bucket, operation.kind, now=now)
         else:
-            rows = self._router.snapshot(now=now).endpoints
-            found = [row.endpoint for row in rows if row.endpoint.id == pin]
-            if not found:
+            known = {row.endpoint.id: row.endpoint for row in self._router.snapshot(now=now).endpoints}
+            if pin not in known:
                 raise NoEndpointAvailableError(
-                    f"endpoint {pin!r} is not in the table", detail={pin: "not in the table"}
+                    f"endpoint {pin!r} is not in the table; known ones: {', '.join(known) or 'none'}",
+                    detail={pin: "not in the table"},
                 )
-            [endpoint] = found
+            endpoint = known[pin]
         return await self._means.leases.presign(endpoint, operation, expires=expires)
 
     def _delay(self, error: OperationError, operation: Operation, journey: Journey) -> float | None:

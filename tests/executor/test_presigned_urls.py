@@ -22,7 +22,7 @@ async def test_a_url_leads_to_the_best_endpoint_or_the_one_named():
     for endpoint in ("b", scene["b"].endpoint):
         url = await scene.generate_presigned_url("bucket", "a key", endpoint=endpoint)
         assert url == "https://b/bucket/a%20key?operation=GetObject&expires=3600"
-    with pytest.raises(NoEndpointAvailableError, match="'c' is not in the table"):
+    with pytest.raises(NoEndpointAvailableError, match="'c' is not in the table; known ones: a, b"):
         await scene.generate_presigned_url("bucket", "key", endpoint="c")
 
 
