@@ -15,21 +15,28 @@ OPERATIONS = 2_000
 BEFORE = 700
 MEASURED = 3.0
 """Seconds that the share is measured for at least, however fast the machine."""
+PATIENCE = 2.0
+"""Seconds to the first byte: beyond, a node does not count as slow but as silent."""
+SLOWEST = 0.8 * PATIENCE
+WORKERS = 32
 
 
-async def killed(node):
+async def killed(node, _pace):
     await node.kill()
 
 
-async def black_holed(node):
+async def black_holed(node, _pace):
     await node.set(Behaviour(black_hole=True))
 
 
-async def slowed(node):
-    await node.set(Behaviour(latency=19 * DISTANCE, health_ok=True))
+async def slowed(node, pace):
+    """Twenty times as far away; where the machine is so busy that this is little beside its own slowness, three
+    times as slow as the others are then.
+    """
+    await node.set(Behaviour(latency=min(max(19 * DISTANCE, 2 * pace), SLOWEST), health_ok=True))
 
 
-async def answering_503(node):
+async def answering_503(node, _pace):
     await node.set(Behaviour(status=503))
 
 
@@ -43,13 +50,13 @@ async def test_one_node_of_four_fails(cluster, running, figures, harm, grace):
     from one second on (five for a black hole) less than 5 % of the requests are sent to it.
     """
     bad = cluster.nodes[1]
-    async with running(cluster.settings(first_byte_timeout=2.0)) as fb:
+    async with running(cluster.settings(first_byte_timeout=PATIENCE)) as fb:
         clock = asyncio.get_running_loop().time
-        work = Workload(fb, seed=7)
+        work = Workload(fb, seed=7, workers=WORKERS)
         async with asyncio.TaskGroup() as group:
             run = group.create_task(work.run(OPERATIONS))
             await work.reached(BEFORE)
-            await harm(bad)
+            await harm(bad, WORKERS * (clock() - work.started_at) / BEFORE)
             fault = clock()
             work.go_on(fault + grace + MEASURED)
         tally = run.result()

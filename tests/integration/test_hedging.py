@@ -15,7 +15,7 @@ DISTANCE = 0.1
 """Seconds to every node."""
 POLICY = RoutingPolicy(hedge_minimum=4 * DISTANCE)
 """Late is what takes four times as long: on a busy machine, much takes twice, and would use up the budget."""
-WORKERS = 16
+WORKERS = 8
 BEFORE, AFTER = 208, 192
 
 
@@ -54,7 +54,7 @@ async def test_the_tail_falls_when_a_node_slows_down(flashback_cluster_factory, 
     """With hedging the 99th percentile is less than half the time of the slow node, for at most 5 % more
     requests; without it, it is that time.
     """
-    cluster = flashback_cluster_factory(nodes=4, latency=DISTANCE, store="moto")
+    cluster = flashback_cluster_factory(nodes=4, latency=DISTANCE, store="rclone")
 
     def router() -> RecordingRouter:
         return RecordingRouter(policy=POLICY, random=Random(1).random)

@@ -28,14 +28,14 @@ from .scripted import HOST, MemoryStore, etag, listening, scripted, settings_for
 BOTH_LANES = True
 
 MIB = 1 << 20
-TIMER = 0.4
+TIMER = 0.6
 """Seconds of the timer that is looked at; the others are far away."""
 LATE = 4.0
 """Seconds that a busy machine may add."""
 FAR = {"connect_timeout": 30.0, "first_byte_timeout": 30.0, "stall_timeout": 30.0, "pool_timeout": 30.0}
 # Bytes that a server takes in advance: little, so that a large body waits on the way.
 TAKEN = 1_024
-SMALL, LARGE = b"small", bytes(32 * MIB)
+SMALL, LARGE = b"small", bytes(16 * MIB)
 BODY = bytes(MIB)
 
 
@@ -151,16 +151,16 @@ class Case:
 
 
 CASES = [
-    Case(accepts_nobody, get, "connect_timeout", EndpointConnectError, "no connection within 0.4 s"),
-    Case(no_handshake, get, "connect_timeout", EndpointConnectError, "no connection within 0.4 s"),
-    Case(no_handshake, put_small, "connect_timeout", EndpointConnectError, "no connection within 0.4 s"),
-    Case(silent, get, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(silent, head, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(silent, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(silent, put_large, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(deaf, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(deaf, put_large, "stall_timeout", EndpointTimeoutError, "no answer and no progress within 0.4 s"),
-    Case(stalls, get, "stall_timeout", EndpointTimeoutError, "no byte of the body for 0.4 s"),
+    Case(accepts_nobody, get, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
+    Case(no_handshake, get, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
+    Case(no_handshake, put_small, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
+    Case(silent, get, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(silent, head, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(silent, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(silent, put_large, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(deaf, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(deaf, put_large, "stall_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
+    Case(stalls, get, "stall_timeout", EndpointTimeoutError, "no byte of the body for 0.6 s"),
 ]  # fmt: skip
 
 
