@@ -93,7 +93,7 @@ class Terminal:
                     self.process.wait(timeout=10)
                     return self.seen
                 self.seen += data.decode()
-        raise AssertionError(f"{until!r} was not written in {seconds} s, only: {self.seen}")
+        raise AssertionError(f"{until!r} was not written in {seconds} s, at the end: {self.seen[-2_000:]}")
 
     def lines(self):
         """Everything written until the end, without colours."""
