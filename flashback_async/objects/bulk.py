@@ -43,7 +43,7 @@ def check_input(given: object, *, what: str) -> None:
         raise ConfigurationError(f"{what}={given!r:.80} is a single {type(given).__name__}; give a list")
     if not isinstance(given, Iterable | AsyncIterable):
         raise ConfigurationError(
-            f"{what}={given!r:.80} is a {type(given).__name__}; give an iterable or an async iterable"
+            f"{what}={given!r:.80} cannot be iterated over; give an iterable or an async iterable"
         )
 
 

@@ -579,7 +579,7 @@ async def test_other_arguments_are_checked_at_once():
         (lambda: scene.get_objects("bucket", "key"), "keys='key' is a single str; give a list"),
         (lambda: scene.head_objects("bucket", b"key"), "keys=b'key' is a single bytes; give a list"),
         (lambda: scene.delete_objects("bucket", "key"), "keys='key' is a single str; give a list"),
-        (lambda: scene.delete_objects("bucket", None), "keys=None is a NoneType; give an iterable"),
+        (lambda: scene.delete_objects("bucket", None), "keys=None cannot be iterated over; give"),
         (lambda: scene.put_objects("bucket", "key"), "objects='key' is a single str; give a list"),
         (lambda: scene.put_objects("bucket", [], content_type=""), "content_type"),
         (lambda: scene.put_objects("bucket", [], if_none_match="x"), "give"),
