@@ -56,6 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         "_head_reader",
         "_home",
         "_is_connected",
+        "_is_early",
         "_is_paused",
         "_is_persistent",
         "_is_sending",
@@ -84,16 +85,11 @@ class Connection(asyncio.BufferedProtocol):
         self._expects_body = True
         self._head_reader = HeadReader()
         self._is_persistent = True
-        self._is_sending = False
-        self._is_connected = False
-        self._is_paused = False
+        self._is_sending = self._is_early = False
+        self._is_connected = self._is_paused = False
 
     async def exchange(
-        self,
-        head: bytes,
-        body: bytes | UploadReader | None = None,
-        *,
-        expects_body: bool = True,
+        self, head: bytes, body: bytes | UploadReader | None = None, *, expects_body: bool = True
     ) -> Answer:
         """Send one request and wait for the head of its answer. Cancelled, it closes the connection.
 
@@ -160,12 +156,22 @@ class Connection(asyncio.BufferedProtocol):
             return 0 if self._is_over(waiter) else await self._outlet.hand_over(descriptor, start, size)
 
         await send_in_slices(body, pass_on, hand_over)
-        self._is_sending = False
         if waiter.done():
             # Who answers early may not read the rest, so no other request can follow it here.
             self._is_persistent = False
-            if self._answer is None:
-                self.abort()
+            while not self._is_over(waiter) and self._outlet.is_blocked:
+                await self._outlet.change()
+            self._is_early = not self._is_over(waiter)
+        self._is_sending = False
+        if waiter.done() and self._answer is None:
+            self._part()
+
+    def _part(self) -> None:
+        """End it. TLS may have 64 KiB left of a body that was answered early; `abort` drops it."""
+        if self._is_early and not self.is_closed:
+            self._transport.close()
+        else:
+            self.abort()
 
     def _is_over(self, waiter: Waiter) -> bool:
         if waiter.done():
@@ -213,8 +219,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._fail(malformed(error))
             else:
                 if found is not None:
-                    head, parser, rest = found
-                    self._begin(head, parser, rest, waiter, is_quiet=nbytes < self._landing.size)
+                    self._begin(*found, waiter, is_quiet=nbytes < self._landing.size)
         else:
             # Nobody asked for it: the next request would take it for its answer.
             self.abort()
@@ -253,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_sending:
             return  # `_send` closes it.
         if not self._is_persistent or self._transport.is_closing():
-            self.abort()
+            self._part()
         elif is_quiet and not self._is_paused:
             self._home.put(self)
         else:

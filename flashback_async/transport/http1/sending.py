@@ -24,14 +24,18 @@ AT_A_TIME: Final = 2 * 1_024 * 1_024
 
 
 class Outlet:
-    """What goes out through one transport. For one writer at a time."""
+    """What goes out through one transport. For one writer at a time.
 
-    __slots__ = ("_is_blocked", "_loop", "_socket", "_transport", "_unblocked")
+    Attributes:
+        is_blocked: whether the kernel did not take everything yet.
+    """
+
+    __slots__ = ("_loop", "_socket", "_transport", "_unblocked", "is_blocked")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._is_blocked = False
+        self.is_blocked = False
         self._unblocked: asyncio.Future[None] | None = None
         # Where the kernel can send files, and nothing comes between: TLS, or uvloop, which writes later.
         is_plain = (
@@ -59,8 +63,8 @@ class Outlet:
             piece = data[done : done + SLICE]
             self._transport.write(piece)
             done += len(piece)
-            if self._is_blocked:
-                await self._unblocked_again()
+            if self.is_blocked:
+                await self.change()
                 break
             if done >= AT_A_TIME:
                 await asyncio.sleep(0)
@@ -87,7 +91,8 @@ class Outlet:
         await asyncio.sleep(0)
         return count
 
-    async def _unblocked_again(self) -> None:
+    async def change(self) -> None:
+        """Wait until the kernel takes more again, or `wake` is called."""
         self._unblocked = self._loop.create_future()
         try:
             await self._unblocked
@@ -96,11 +101,11 @@ class Outlet:
 
     def block(self) -> None:
         """The kernel does not take everything."""
-        self._is_blocked = True
+        self.is_blocked = True
 
     def unblock(self) -> None:
         """It has taken it."""
-        self._is_blocked = False
+        self.is_blocked = False
         self.wake()
 
     def wake(self) -> None:
