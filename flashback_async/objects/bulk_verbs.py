@@ -41,7 +41,8 @@ class BulkVerbs(WritingVerbs, ListingVerbs):
 
     - They are asynchronous generators over an input of any length: an iterable or async iterable (a listing,
       say), of which only so much is taken as is worked on. The consumer drives them: nothing begins before
-      the first result is asked for, and a slow consumer slows everything down.
+      the first result is asked for, and a slow consumer slows everything down. A single string is refused
+      with `ConfigurationError`.
     - `concurrency`: requests at the same time; those whose results were not taken yet count. What all verbs
       of the client do at once stays within `settings.max_in_flight` and `max_connections` besides.
     - `max_bytes`: bytes of bodies in hand, a single larger object excepted, which then comes alone. Large

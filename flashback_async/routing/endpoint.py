@@ -8,8 +8,10 @@ from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from flashback_async.errors import NoEndpointAvailableError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class OperationKind(Enum):
@@ -86,3 +88,11 @@ class EndpointReport:
     def serves(self, bucket: str | None) -> bool:
         """Whether the control plane thinks that a request for `bucket` can succeed here."""
         return self.status is EndpointStatus.ONLINE and bucket not in self.offline_buckets
+
+
+def unlisted(endpoint_id: str, known: Iterable[str]) -> NoEndpointAvailableError:
+    """The error for an id that is not in the table; it names those that are."""
+    return NoEndpointAvailableError(
+        f"endpoint {endpoint_id!r} is not in the table; known ones: {', '.join(known) or 'none'}",
+        detail={endpoint_id: "not in the table"},
+    )

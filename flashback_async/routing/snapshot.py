@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flashback_async.routing.endpoint import OperationKind
+from flashback_async.routing.endpoint import OperationKind, unlisted
 
 if TYPE_CHECKING:
     from flashback_async.routing.breaker import BreakerState
@@ -105,3 +105,14 @@ class RouterSnapshot:
     retry_budget: int
     hedge_budget: int
     discovered_at: float | None
+
+    def named(self, endpoint_id: str) -> Endpoint:
+        """The endpoint with that id.
+
+        Raises:
+            NoEndpointAvailableError: it is not in the table.
+        """
+        known = {row.endpoint.id: row.endpoint for row in self.endpoints}
+        if endpoint_id not in known:
+            raise unlisted(endpoint_id, known)
+        return known[endpoint_id]

@@ -8,6 +8,7 @@ from flashback_async.errors import NoEndpointAvailableError
 from flashback_async.routing import catalog
 from flashback_async.routing.attempt import Wait
 from flashback_async.routing.breaker import BreakerState
+from flashback_async.routing.endpoint import unlisted
 from flashback_async.routing.events import EndpointJoined, EndpointLeft
 from flashback_async.routing.record import EndpointRecord
 
@@ -85,11 +86,7 @@ class Table:
         """
         record = self.records.get(endpoint_id)
         if record is None:
-            known = ", ".join(self.records) or "none"
-            raise NoEndpointAvailableError(
-                f"endpoint {endpoint_id!r} is not in the table; known ones: {known}",
-                detail={endpoint_id: "not in the table"},
-            )
+            raise unlisted(endpoint_id, self.records)
         wait = record.limiter.wait(now)
         return Wait(wait) if wait > 0 else record
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from flashback_async.errors import (
     DeadlineExceededError,
-    NoEndpointAvailableError,
     OperationError,
     ServiceError,
     ThrottledError,
@@ -176,13 +175,7 @@ class Executor:
         if pin is None:
             endpoint = self._router.best(operation.bucket, operation.kind, now=now)
         else:
-            known = {row.endpoint.id: row.endpoint for row in self._router.snapshot(now=now).endpoints}
-            if pin not in known:
-                raise NoEndpointAvailableError(
-                    f"endpoint {pin!r} is not in the table; known ones: {', '.join(known) or 'none'}",
-                    detail={pin: "not in the table"},
-                )
-            endpoint = known[pin]
+            endpoint = self._router.snapshot(now=now).named(pin)
         return await self._means.leases.presign(endpoint, operation, expires=expires)
 
     def _delay(self, error: OperationError, operation: Operation, journey: Journey) -> float | None:

@@ -150,18 +150,21 @@ class Case:
     says: str
 
 
+UNCONNECTED = f"no connection within {TIMER} s"
+UNANSWERED = f"no answer and no progress within {TIMER} s"
+STALLED = f"no byte of the body for {TIMER} s"
 CASES = [
-    Case(accepts_nobody, get, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
-    Case(no_handshake, get, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
-    Case(no_handshake, put_small, "connect_timeout", EndpointConnectError, "no connection within 0.6 s"),
-    Case(silent, get, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(silent, head, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(silent, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(silent, put_large, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(deaf, put_small, "first_byte_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(deaf, put_large, "stall_timeout", EndpointTimeoutError, "no answer and no progress within 0.6 s"),
-    Case(stalls, get, "stall_timeout", EndpointTimeoutError, "no byte of the body for 0.6 s"),
-]  # fmt: skip
+    Case(accepts_nobody, get, "connect_timeout", EndpointConnectError, UNCONNECTED),
+    Case(no_handshake, get, "connect_timeout", EndpointConnectError, UNCONNECTED),
+    Case(no_handshake, put_small, "connect_timeout", EndpointConnectError, UNCONNECTED),
+    Case(silent, get, "first_byte_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(silent, head, "first_byte_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(silent, put_small, "first_byte_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(silent, put_large, "first_byte_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(deaf, put_small, "first_byte_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(deaf, put_large, "stall_timeout", EndpointTimeoutError, UNANSWERED),
+    Case(stalls, get, "stall_timeout", EndpointTimeoutError, STALLED),
+]
 
 
 def case_id(case):

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
+from flashback_async.errors import NoEndpointAvailableError
 from flashback_async.routing import EndpointStatus, RouterSnapshot
 
 from .fleet import CLOSED, FAULT, HALF_OPEN, OPEN, THROTTLED, WRITE, Fleet, report
@@ -46,6 +47,15 @@ def test_before_the_first_discovery_there_is_no_table():
     assert fresh == RouterSnapshot(
         endpoints=(), in_flight=0, streaming=0, retry_budget=500, hedge_budget=0, discovered_at=None
     )
+
+
+def test_an_endpoint_is_found_by_its_id():
+    """The id leads to the endpoint; one that is not in the table is an error that lists what is."""
+    shown = Fleet("a", "b").router.snapshot(now=0.0)
+    assert shown.named("b") is shown.endpoints[1].endpoint
+    with pytest.raises(NoEndpointAvailableError, match="'x' is not in the table; known ones: a, b") as caught:
+        shown.named("x")
+    assert caught.value.detail == {"x": "not in the table"}
 
 
 def test_latency_is_floor_plus_excess_per_kind():

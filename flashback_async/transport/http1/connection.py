@@ -159,7 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         if waiter.done():
             # Who answers early may not read the rest, so no other request can follow it here.
             self._is_persistent = False
-            while not self._is_over(waiter) and self._outlet.is_blocked:
+            while self._outlet.is_blocked and not self._is_over(waiter):
                 await self._outlet.change()
             self._is_early = not self._is_over(waiter)
         self._is_sending = False

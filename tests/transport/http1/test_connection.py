@@ -8,6 +8,7 @@ import pytest
 
 from flashback_async.errors import EndpointConnectError
 from flashback_async.transport.http1.landing import Landing
+from flashback_async.transport.upload import SLICE
 
 from .wire import GET, Line, rounds
 
@@ -162,3 +163,56 @@ async def test_connection_that_was_given_up_before_it_was_made_closes():
     late.abort()
     late.connection_made(line.wire)
     assert line.is_closed
+
+
+def blocked_line():
+    """A line whose kernel takes nothing until `resume_writing`."""
+    line = Line()
+    take = line.wire.write
+
+    def write(data):
+        take(data)
+        line.connection.pause_writing()
+
+    line.wire.write = write
+    return line
+
+
+@pytest.mark.parametrize("late", [b"", b"k"], ids=["whole answer", "answer goes on"])
+async def test_early_success_waits_for_the_last_bytes(late):
+    """Where a success comes while the last slice waits for the kernel, the request goes on until it has left, and
+    its connection is closed in a way that drops nothing.
+    """
+    line = blocked_line()
+    task = asyncio.create_task(line.connection.exchange(GET, bytes(SLICE)))
+    await rounds()
+    line.arrive(OK.removesuffix(late))
+    await rounds()
+    assert not task.done()
+    assert (line.wire.is_ended, line.wire.is_aborted) == (False, False)
+    line.connection.resume_writing()
+    answer = await task
+    line.arrive(late)
+    assert await answer.read_all(2) == b"ok"
+    assert (line.wire.is_ended, line.wire.is_aborted, line.shelf.free) == (True, False, [])
+
+
+async def test_early_success_is_none_where_the_connection_breaks():
+    """An endpoint that says it succeeded and goes away before the last slice has left cannot have got it."""
+    line = blocked_line()
+    task = asyncio.create_task(line.connection.exchange(GET, bytes(SLICE)))
+    await rounds()
+    line.arrive(OK)
+    line.end()
+    with pytest.raises(EndpointConnectError):
+        await task
+
+
+async def test_early_refusal_waits_for_nothing():
+    """A refusal makes the rest pointless: it is there at once, and the connection is dropped with what waits."""
+    line = blocked_line()
+    task = asyncio.create_task(line.connection.exchange(GET, bytes(SLICE)))
+    await rounds()
+    line.arrive(OK.replace(b"200", b"403"))
+    assert (await task).status == 403
+    assert (line.wire.is_ended, line.wire.is_aborted) == (False, True)

@@ -17,10 +17,14 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = bytearray()
         self.is_aborted = False
+        self.is_ended = False
         self.is_paused = False
 
     def write(self, data):
         self.written += data
+
+    def close(self):
+        self.is_ended = True
 
     def abort(self):
         self.is_aborted = True
