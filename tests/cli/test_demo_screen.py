@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from virtual_time import scenario
 
 from flashback_async import OperationError
 from flashback_async.cli.demo.contestant import NodeFigures
@@ -91,6 +92,7 @@ def test_shares_are_of_the_last_seconds():
     assert shares.of({"a": 140, "b": 20}, 9.0) == {"a": 1.0, "b": 0.0}
 
 
+@scenario
 async def test_without_a_terminal_there_are_plain_lines():
     """Events and what the client does about them are lines with the time; nothing is painted."""
     out = console(80, terminal=False)
@@ -117,6 +119,7 @@ async def test_long_lines_are_cut_and_not_wrapped():
     assert line.endswith("…")
 
 
+@scenario
 async def test_on_a_terminal_the_picture_is_removed_at_the_end():
     """The cursor is hidden once and shown again; the lines stay."""
     out = console(80, terminal=True)
@@ -128,6 +131,7 @@ async def test_on_a_terminal_the_picture_is_removed_at_the_end():
     assert "turns 20x slower" in text
 
 
+@scenario
 async def test_a_picture_that_cannot_be_painted_is_not_hidden():
     """A bug of the painter comes out at the end instead of leaving an empty screen."""
     out = console(80, terminal=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from virtual_time import scenario
 
 from flashback_async import ConfigurationError, ObjectNotFoundError, ThrottledError
 from flashback_async.cli import workers
@@ -98,6 +99,7 @@ async def test_a_bug_is_not_taken_for_a_failed_object():
         await work_off(given(failing("a", ZeroDivisionError())), concurrency=2, observer=Observer())
 
 
+@scenario
 async def test_an_error_of_the_search_ends_the_work():
     """When the listing breaks, what runs is cancelled, and the listing's error is raised."""
     cancelled = []
@@ -119,6 +121,7 @@ async def test_an_error_of_the_search_ends_the_work():
     assert cancelled == [1]
 
 
+@scenario
 async def test_never_more_at_once_than_asked_for():
     """Concurrency is a limit on running jobs; all of it is used."""
     running, most = 0, 0
@@ -134,6 +137,7 @@ async def test_never_more_at_once_than_asked_for():
     assert most == 7
 
 
+@scenario
 async def test_the_search_does_not_run_away(monkeypatch):
     """Jobs are taken as they are needed: a tree without end needs no memory without end."""
     monkeypatch.setattr(workers, "_LOOKAHEAD", 10)
