@@ -8,8 +8,9 @@ import secrets
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Self
 
+from flashback_async.objects.shielding import finished
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -41,7 +42,7 @@ class AtomicFile:
         self._waiting.append(data)
         self._size += len(data)
         if self._size >= _PIECE:
-            await _finished(self._flush)
+            await finished(asyncio.to_thread(self._flush))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -49,7 +50,7 @@ class AtomicFile:
         """Move the file to its place, or remove it."""
         try:
             if kind is None:
-                await _finished(self._commit)
+                await finished(asyncio.to_thread(self._commit))
         finally:
             # A file that is in its place has no temporary name any more.
             self._discard()
@@ -74,17 +75,3 @@ class AtomicFile:
             with suppress(OSError):  # buffered bytes that do not fit on the disk either
                 self._file.close()
             self._part.unlink(missing_ok=True)
-
-
-async def _finished(work: Callable[[], None]) -> None:
-    """Run `work` in a thread. A cancellation waits for it: nothing may touch the file behind its back."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: the cancellation is what counts
-        raise
